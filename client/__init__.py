@@ -1,0 +1,1 @@
+"""What talks to the server from outside: the browser page and the Python client."""

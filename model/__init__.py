@@ -1,0 +1,1 @@
+"""The network and its mathematics. No sockets, no asyncio, no clock."""

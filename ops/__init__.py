@@ -1,0 +1,1 @@
+"""Running it and knowing how it runs: benchmarks and measurements."""
