@@ -1,0 +1,92 @@
+"""The one door to attention kernels, and who may see whom: whole sequences, block-causal ones, and cached streams.
+
+Layout: batch, tokens, heads, head width. A pattern is handed to every block, which asks it to attend; so the blocks
+hold no branch for streaming.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.cache import KVCache
+from model.rope import rotate
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q kT / sqrt(d)) v over b l n d; mask is boolean (True = may see), broadcast to b n lq lk."""
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
+    return out.transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class WholeSequence:
+    """Attention over [image tokens, text tokens] that are all present, with an optional mask over them."""
+
+    cosine: Tensor  # image tokens, head width
+    sine: Tensor
+    mask: Tensor | None = None
+
+    def attend(self, layer: int, image: tuple[Tensor, Tensor, Tensor], text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        q, k = (rotate(x, self.cosine, self.sine) for x in image[:2])
+        q, k, v = (torch.cat(pair, 1) for pair in zip((q, k, image[2]), text, strict=True))
+        return attend(q, k, v, self.mask)
+
+
+@dataclass(frozen=True)
+class Prefill(WholeSequence):
+    """The reference frame and the text see each other and nothing else; what they say is kept as the cache's sink."""
+
+    cache: KVCache | None = None
+
+    def attend(self, layer: int, image: tuple[Tensor, Tensor, Tensor], text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        k = torch.cat((rotate(image[1], self.cosine, self.sine), text[1]), 1)
+        v = torch.cat((image[2], text[2]), 1)
+        self.cache.write_sink(layer, k, v)
+        q = torch.cat((rotate(image[0], self.cosine, self.sine), text[0]), 1)
+        return attend(q, k, v)
+
+
+@dataclass(frozen=True)
+class CachedStream:
+    """New frames see the sink, the rolling past and one another as `mask` allows.
+
+    Positions are relative to the window: its last place is W-1 and the frame being made stands at W, so a stream may run
+    for ever. The first `remember` new frames belong to the past already: they are written into the window's last places
+    as they pass."""
+
+    cache: KVCache
+    cosine: Tensor  # new image tokens, head width
+    sine: Tensor
+    mask: Tensor | None = None
+    remember: int = 0
+
+    def attend(self, layer: int, image: tuple[Tensor, Tensor, Tensor], text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        q, k = (rotate(x, self.cosine, self.sine) for x in image[:2])
+        past_k, past_v = self.cache.read(layer, without_newest=self.remember)
+        out = attend(q, torch.cat((past_k, k), 1), torch.cat((past_v, image[2]), 1), self.mask)
+        if self.remember:
+            self.cache.write(layer, self.remember, image[1], k, image[2])
+        return out
+
+
+def segment_mask(image_tokens: int, text_mask: Tensor) -> Tensor | None:
+    """The released model's variable-length attention: image and the first n text tokens form one segment, the other text
+    tokens a second one. Only the count n = sum(text_mask) matters, holes do not. None where everything is valid."""
+    batch, length = text_mask.shape
+    valid = text_mask.sum(1)
+    if bool((valid == length).all()):
+        return None
+    text = torch.arange(length, device=text_mask.device) < valid[:, None]
+    first = torch.cat((torch.ones(batch, image_tokens, dtype=torch.bool, device=text.device), text), 1)
+    return (first[:, :, None] == first[:, None, :])[:, None]
+
+
+def causal_mask(frames: int, tokens_per_frame: int, text_tokens: int, window: int, device=None) -> Tensor:
+    """For training: [reference, frame 0 … frames-1, text]. The reference and the text see each other; a frame sees them,
+    itself and at most `window` frames before it. Boolean 1 1 l l."""
+    frame = torch.arange(-1, frames, device=device).repeat_interleave(tokens_per_frame)
+    frame = torch.cat((frame, torch.full((text_tokens,), -1, device=device)))
+    q, k = frame[:, None], frame[None, :]
+    return ((k == -1) | ((k <= q) & (q - k <= window)))[None, None]

@@ -1,0 +1,241 @@
+"""HunyuanVideo-Avatar's transformer: latents in, prediction out, steered by text, reference picture, sound and motion.
+
+Parameter names and numbers are the released model's; sizes come from one frozen config. Streaming adds a timestep and
+motion values per frame, and attention patterns that are passed in; with neither, this is the released forward pass.
+Letters: b batch, t latent frames, f video frames, h w latent grid, p tokens of a latent frame, d width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from model.adapter import AudioAdapter, AudioProjection, mask_per_token, tokens_per_latent
+from model.attention import CachedStream, Prefill, WholeSequence, causal_mask, segment_mask
+from model.blocks import DoubleBlock, FinalLayer, Pattern, SingleBlock
+from model.cache import KVCache
+from model.embed import PatchEmbed, ScalarEmbedder, VectorEmbedder
+from model.rope import rope_table
+from model.text import TokenRefiner
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Sizes of the transformer. The defaults are the released 13-billion-parameter model."""
+
+    hidden_size: int = 3072
+    num_heads: int = 24
+    rope_dim_list: tuple[int, int, int] = (16, 56, 56)
+    rope_theta: float = 256.0
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    in_channels: int = 16
+    out_channels: int = 16
+    mlp_width_ratio: float = 4.0
+    depth_double_blocks: int = 20
+    depth_single_blocks: int = 40
+    refiner_depth: int = 2
+    text_states_dim: int = 4096
+    text_states_dim_2: int = 768
+    audio_window: int = 10
+    audio_blocks: int = 5
+    audio_channels: int = 384
+    audio_intermediate_dim: int = 1024
+    audio_context_tokens: int = 4
+    audio_adapter_dim_head: int = 1024
+    # How video frames map to latent frames: the released VAE gives the first latent a single frame, then four each.
+    frames_per_latent: int = 4
+    leading_frame: bool = True
+    # Past latent frames that a causal stream sees; None where the weights are bidirectional.
+    causal_window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be divisible by num_heads {self.num_heads}")
+        if sum(self.rope_dim_list) != self.head_width:
+            raise ValueError(f"rope_dim_list {self.rope_dim_list} must add up to the head width {self.head_width}")
+        if self.patch_size[0] != 1:
+            raise ValueError(f"patches over time are not supported, got patch_size {self.patch_size}")
+
+    @property
+    def head_width(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    @property
+    def layers(self) -> int:
+        return self.depth_double_blocks + self.depth_single_blocks
+
+    @property
+    def adapters(self) -> int:
+        """One after every double block with an odd index."""
+        return self.depth_double_blocks // 2
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What steers a forward pass besides the latents.
+
+    timestep b or b t (0 … 1000); motion_exp, motion_pose b 4 or b t 4; fps b; text_states b l c; text_mask b l;
+    text_states_2 b c; ref_latents b c t h w; audio_prompts b f window states channels; face_mask b 1 (1 or t) H W.
+    """
+
+    timestep: Tensor
+    motion_exp: Tensor
+    motion_pose: Tensor
+    fps: Tensor
+    text_states: Tensor
+    text_mask: Tensor
+    text_states_2: Tensor
+    ref_latents: Tensor
+    audio_prompts: Tensor
+    face_mask: Tensor
+
+
+@dataclass(frozen=True)
+class StepCache:
+    """Tokens that enter the last single block, kept for steps that skip all blocks before it."""
+
+    image: Tensor  # b f p d, reference first
+    text: Tensor  # b l d
+
+
+class DiT(nn.Module):
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        width, hidden = c.hidden_size, int(c.hidden_size * c.mlp_width_ratio)
+        patch_features = c.out_channels * c.patch_size[1] * c.patch_size[2]
+        self.img_in = PatchEmbed(c.patch_size, c.in_channels, width)
+        self.ref_in = PatchEmbed(c.patch_size, c.in_channels, width)
+        self.txt_in = TokenRefiner(c.text_states_dim, width, c.num_heads, hidden, c.refiner_depth)
+        self.time_in = ScalarEmbedder(width)
+        self.vector_in = VectorEmbedder(c.text_states_dim_2, width)
+        self.double_blocks = nn.ModuleList(
+            DoubleBlock(width, c.num_heads, hidden) for _ in range(c.depth_double_blocks)
+        )
+        self.single_blocks = nn.ModuleList(
+            SingleBlock(width, c.num_heads, hidden) for _ in range(c.depth_single_blocks)
+        )
+        self.final_layer = FinalLayer(width, patch_features)
+        self.audio_proj = AudioProjection(
+            c.audio_window * c.audio_blocks * c.audio_channels, c.audio_intermediate_dim, c.audio_context_tokens, width
+        )
+        self.motion_exp = ScalarEmbedder(width // 4)
+        self.motion_pose = ScalarEmbedder(width // 4)
+        self.fps_proj = ScalarEmbedder(width)
+        self.before_proj = nn.Linear(width, width)
+        self.audio_adapter_blocks = nn.ModuleList(
+            AudioAdapter(width, c.audio_adapter_dim_head) for _ in range(c.adapters)
+        )
+
+    # --- the released forward pass -----------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, on: Conditions, cached: StepCache | None = None) -> tuple[Tensor, StepCache | None]:
+        """x b c t h w -> prediction of the same shape, and the tokens to keep for cached steps.
+
+        Every frame sees every other, or, in a causal model, itself and its past. With `cached`, only the last single block
+        runs, on the given tokens: x, text, sound and mask then have no influence."""
+        vec = self.conditioning(on)
+        vec_txt = vec[:, 0] if vec.shape[1] == 1 else self.sink_conditioning(on)
+        vec_img = vec if vec.shape[1] == 1 else torch.cat((vec_txt[:, None], vec), 1)
+        pattern = self.pattern(x, on)
+        if cached is None:
+            img, txt = self.embed(x, on)
+            tokens = self.audio_tokens(on.audio_prompts)
+            mask = self.token_mask(on.face_mask, x)
+            img, txt = self.run(img, txt, vec_img, vec_txt, pattern, tokens, mask, stop_before_last=True)
+            cached = StepCache(img, txt)
+        img, _ = self.last_block(cached, vec_img, vec_txt, pattern)
+        return self.project(img[:, 1:], vec, x.shape), cached
+
+    def conditioning(self, on: Conditions) -> Tensor:
+        """The modulation vector, b t d where timestep or motion are given per frame, else b 1 d."""
+        timestep = on.timestep if on.timestep.ndim == 2 else on.timestep[:, None]
+        exp, pose = (m if m.ndim == 3 else m[:, None] for m in (on.motion_exp, on.motion_pose))
+        vec = self.time_in(timestep) + self.motion_exp(exp).flatten(-2) + self.motion_pose(pose).flatten(-2)
+        return vec + (self.fps_proj(on.fps) + self.vector_in(on.text_states_2))[:, None]
+
+    def sink_conditioning(self, on: Conditions) -> Tensor:
+        """The vector b d for the reference and the text of a stream: always clean, with no motion of their own."""
+        vec = self.time_in(torch.zeros_like(on.fps)) + self.fps_proj(on.fps) + self.vector_in(on.text_states_2)
+        still = on.motion_exp.new_zeros(on.fps.shape[0], 4)
+        return vec + self.motion_exp(still).flatten(-2) + self.motion_pose(still).flatten(-2)
+
+    def embed(self, x: Tensor, on: Conditions) -> tuple[Tensor, Tensor]:
+        """Image tokens b 1+t p d (the clean reference first) and text tokens b l d.
+
+        The reference enters twice: as a frame of its own, and added to every frame through a second embedding."""
+        reference = self.img_in(on.ref_latents[:, :, :1])
+        timestep = on.timestep if on.timestep.ndim == 1 else torch.zeros_like(on.fps)
+        return torch.cat((reference, self.embed_frames(x, on.ref_latents)), 1), self.txt_in(
+            on.text_states, timestep, on.text_mask
+        )
+
+    def embed_frames(self, x: Tensor, ref_latents: Tensor) -> Tensor:
+        return self.img_in(x) + self.before_proj(self.ref_in(ref_latents))
+
+    def audio_tokens(self, prompts: Tensor) -> Tensor:
+        return tokens_per_latent(self.audio_proj(prompts), self.config.frames_per_latent, self.config.leading_frame)
+
+    def token_mask(self, face_mask: Tensor, x: Tensor) -> Tensor:
+        _, ph, pw = self.config.patch_size
+        return mask_per_token(face_mask, x.shape[2], x.shape[3] // ph, x.shape[4] // pw).to(x.dtype)
+
+    def pattern(self, x: Tensor, on: Conditions) -> WholeSequence:
+        frames, rows, columns = x.shape[2], x.shape[3] // self.config.patch_size[1], x.shape[4] // self.config.patch_size[2]
+        cosine, sine = self.rope(torch.arange(-1, frames), rows, columns, x.device)
+        if self.config.causal_window is None:
+            mask = segment_mask((frames + 1) * rows * columns, on.text_mask)
+        else:
+            mask = causal_mask(frames, rows * columns, on.text_mask.shape[1], self.config.causal_window, x.device)
+        return WholeSequence(cosine, sine, mask)
+
+    def rope(self, times: Tensor, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        table = rope_table(times, rows, columns, self.config.rope_dim_list, self.config.rope_theta)
+        return table[0].to(device), table[1].to(device)
+
+    def run(
+        self, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern,
+        sound: Tensor | None, mask: Tensor | None, stop_before_last: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """All blocks. Sound is added to the last frames of img, as many as it has (never to the reference)."""
+        for layer, block in enumerate(self.double_blocks):
+            img, txt = block(layer, img, txt, vec_img, vec_txt, pattern)
+            if layer % 2 == 1 and sound is not None:
+                silent, face = img.split((img.shape[1] - sound.shape[1], sound.shape[1]), 1)
+                img = torch.cat((silent, face + self.audio_adapter_blocks[layer // 2](face, sound) * mask), 1)
+        blocks = self.single_blocks[:-1] if stop_before_last else self.single_blocks
+        for layer, block in enumerate(blocks, len(self.double_blocks)):
+            img, txt = block(layer, img, txt, vec_img, vec_txt, pattern)
+        return img, txt
+
+    def last_block(self, at: StepCache, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        return self.single_blocks[-1](self.config.layers - 1, at.image, at.text, vec_img, vec_txt, pattern)
+
+    def project(self, img: Tensor, vec: Tensor, shape: torch.Size) -> Tensor:
+        """Tokens b t p d -> b c t h w."""
+        _, ph, pw = self.config.patch_size
+        return rearrange(
+            self.final_layer(img, vec), "b t (h w) (c ph pw) -> b c t (h ph) (w pw)",
+            h=shape[3] // ph, ph=ph, pw=pw,
+        )  # fmt: skip
+
+    # --- the causal stream -------------------------------------------------------------------------------------
+
+    def prefill(self, on: Conditions, cache: KVCache) -> None:
+        """Write the sink (reference and text) of a stream into its cache. `on.ref_latents` is b c 1 h w."""
+        reference = self.img_in(on.ref_latents[:, :, :1])
+        clean = torch.zeros_like(on.fps)
+        txt = self.txt_in(on.text_states, clean, on.text_mask)
+        rows, columns = (s // p for s, p in zip(on.ref_latents.shape[3:], self.config.patch_size[1:], strict=True))
+        cosine, sine = self.rope(torch.tensor([-1]), rows, columns, reference.device)
+        vec = self.sink_conditioning(on)
+        self.run(reference, txt, vec[:, None], vec, Prefill(cosine, sine, cache=cache), None, None)
+
+    def stream(self, x: Tensor, on: Conditions, sound: Tensor, mask: Tensor, pattern: CachedStream) -> Tensor:
+        """New frames x b c t h w against a cache -> their prediction. Timestep and motion are per frame (b t …)."""
+        vec = self.conditioning(on)
+        img = self.embed_frames(x, on.ref_latents.expand(-1, -1, x.shape[2], -1, -1))
+        no_text = img.new_zeros(img.shape[0], 0, img.shape[-1])
+        img, _ = self.run(img, no_text, vec, vec[:, 0], pattern, sound, mask)
+        return self.project(img, vec, x.shape)

@@ -1,0 +1,29 @@
+"""Rotary positions over time, rows and columns: the angle tables and the rotation. Knows nothing of frames or caches.
+
+HunyuanVideo rotates neighbouring channels (2k, 2k+1) together; each axis owns a slice of the head's channels.
+"""
+
+import torch
+from torch import Tensor
+
+
+def rope_table(times: Tensor, rows: int, columns: int, axes: tuple[int, int, int], theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines for frames at `times` (any real numbers) over a rows x columns grid.
+
+    Returns two tensors (len(times) * rows * columns, sum(axes)), frame by frame and row-major inside a frame,
+    each frequency repeated in two adjacent columns."""
+    grid = torch.meshgrid(times.float(), torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
+    angles = []
+    for position, width in zip(grid, axes, strict=True):
+        frequencies = theta ** (-torch.arange(0, width, 2).float() / width)
+        angles.append((position.reshape(-1, 1) * frequencies).repeat_interleave(2, 1))
+    angle = torch.cat(angles, 1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """x b l n d, tables l d (or b l d): rotates each neighbouring pair of channels, in float32."""
+    cosine, sine = cosine.unsqueeze(-2), sine.unsqueeze(-2)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    turned = torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
+    return (x * cosine + turned * sine).to(x.dtype)
