@@ -1,0 +1,224 @@
+/**
+ * One connection to one session: WHIP-like signalling, the peer connection, and noticing when it is lost.
+ * It knows nothing of trying again.
+ */
+
+import { Problem, problemOf } from "./problem.js";
+
+const GATHERING_MS = 300; // candidates found later follow by PATCH
+const CONNECT_MS = 12_000;
+const SERVER_SILENT_MS = 4_000; // the server speaks once a second, so this many words are missing
+const PING_MS = 1_000;
+
+export class Link {
+  /** Settles once, when the connection is gone: with its Problem, or with null when the page dropped it. */
+  lost;
+  stream = new MediaStream();
+  roundTripMs = null;
+  #peer;
+  #channel;
+  #sessionUrl;
+  #timers = [];
+  #heardAt = performance.now();
+  #lose;
+
+  /** Makes a session and connects to it; whatever fails, nothing is left behind on the server. */
+  static async open({ base, character, options, track, signal, onSpeaking, onStats }) {
+    const created = await request(new URL("v1/sessions", base), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ character, options }),
+      signal,
+    });
+    const session = await created.json();
+    const sessionUrl = new URL(`v1/sessions/${encodeURIComponent(session.id)}`, base);
+    const link = new Link(sessionUrl, iceServers(created.headers.get("Link")), { onSpeaking, onStats });
+    try {
+      await link.#connect(new URL(session.rtc, base), track, signal);
+      return link;
+    } catch (error) {
+      await link.close();
+      throw error;
+    }
+  }
+
+  constructor(sessionUrl, servers, { onSpeaking, onStats }) {
+    this.lost = new Promise((resolve) => { this.#lose = resolve; });
+    this.#sessionUrl = sessionUrl;
+    this.#peer = new RTCPeerConnection({ iceServers: servers, bundlePolicy: "max-bundle" });
+    this.#channel = this.#peer.createDataChannel("visavis");
+    this.#channel.addEventListener("message", (event) => this.#hear(event, { onSpeaking, onStats }));
+    this.#channel.addEventListener("close", () => this.drop(new Problem("connection-failed", "The server ended the connection.")));
+    this.#peer.addEventListener("track", ({ track, receiver }) => {
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+      this.stream.addTrack(track);
+    });
+    this.#peer.addEventListener("connectionstatechange", () => {
+      if (this.#peer.connectionState === "failed") this.drop(new Problem("connection-failed", "The connection to the server broke."));
+    });
+  }
+
+  getStats() {
+    return this.#peer.getStats();
+  }
+
+  async replaceTrack(track) {
+    await this.#peer.getTransceivers()[0]?.sender.replaceTrack(track);
+  }
+
+  /** True when the session now shows this character; false when it needs a new session. */
+  async changeCharacter(character) {
+    const response = await fetch(this.#sessionUrl, {
+      method: "PATCH",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ character }),
+    }).catch(() => null);
+    return response?.ok ?? false;
+  }
+
+  /** Tells whoever waits for `lost`. */
+  drop(problem) {
+    this.#lose(problem);
+  }
+
+  /** Closes the connection and the session; `leaving` lets the request outlive the page. */
+  async close({ leaving = false } = {}) {
+    this.drop(null);
+    this.#timers.forEach(clearInterval);
+    this.#peer.close();
+    const url = this.#sessionUrl;
+    this.#sessionUrl = null;
+    if (!url) return;
+    const signal = leaving ? undefined : AbortSignal.timeout(2_000);
+    await fetch(url, { method: "DELETE", keepalive: leaving, signal }).catch(() => {}); // an unreachable session expires by itself
+  }
+
+  async #connect(rtcUrl, track, signal) {
+    const peer = this.#peer;
+    peer.addTransceiver(track, { direction: "sendrecv" });
+    peer.addTransceiver("video", { direction: "recvonly" });
+    const candidates = new CandidatePost(peer);
+    await peer.setLocalDescription(await peer.createOffer());
+    await candidates.gathered(GATHERING_MS);
+    const answered = await request(rtcUrl, {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: peer.localDescription.sdp,
+      signal,
+    });
+    const resource = new URL(answered.headers.get("Location") ?? rtcUrl, rtcUrl);
+    await peer.setRemoteDescription({ type: "answer", sdp: await answered.text() });
+    candidates.sendTo(resource, answered.headers.get("ETag"));
+    await this.#connected(signal);
+    this.#heardAt = performance.now();
+    this.#timers.push(setInterval(() => this.#watch(), PING_MS));
+  }
+
+  #connected(signal) {
+    const peer = this.#peer;
+    return new Promise((resolve, reject) => {
+      const fail = (detail) => reject(new Problem("connection-failed", detail));
+      const timer = setTimeout(() => fail("No network path to the server was found."), CONNECT_MS);
+      const check = () => {
+        if (peer.connectionState === "connected") resolve();
+        if (peer.connectionState === "failed") fail("No network path to the server was found.");
+        if (peer.connectionState !== "connecting" && peer.connectionState !== "new") clearTimeout(timer);
+      };
+      signal.addEventListener("abort", () => { clearTimeout(timer); fail("Ended."); }, { once: true });
+      peer.addEventListener("connectionstatechange", check);
+      check();
+    });
+  }
+
+  #watch() {
+    if (performance.now() - this.#heardAt > SERVER_SILENT_MS) {
+      this.drop(new Problem("server-gone", "The server has gone silent."));
+    } else if (this.#channel.readyState === "open") {
+      this.#channel.send(JSON.stringify({ ping: performance.now() }));
+    }
+  }
+
+  #hear(event, { onSpeaking, onStats }) {
+    this.#heardAt = performance.now();
+    let message;
+    try {
+      message = JSON.parse(event.data);
+    } catch {
+      return; // not a word of ours
+    }
+    if (typeof message.pong === "number") this.roundTripMs = performance.now() - message.pong;
+    else if (message.type === "vad") onSpeaking(Boolean(message.speaking));
+    else if (message.type === "stats") onStats(message);
+  }
+}
+
+/** Collects local candidates: the early ones go with the offer, the late ones by PATCH as RFC 9725 has it. */
+class CandidatePost {
+  #peer;
+  #late = [];
+  #resource = null;
+  #etag = null;
+  #offered = false;
+
+  constructor(peer) {
+    this.#peer = peer;
+    peer.addEventListener("icecandidate", ({ candidate }) => {
+      if (!this.#offered || !candidate?.candidate) return;
+      this.#late.push(candidate);
+      this.#flush();
+    });
+  }
+
+  async gathered(limitMs) {
+    const peer = this.#peer;
+    await new Promise((resolve) => {
+      const check = () => peer.iceGatheringState === "complete" && resolve();
+      peer.addEventListener("icegatheringstatechange", check);
+      setTimeout(resolve, limitMs);
+      check();
+    });
+    this.#offered = true;
+  }
+
+  sendTo(resource, etag) {
+    this.#resource = resource;
+    this.#etag = etag;
+    this.#flush();
+  }
+
+  #flush() {
+    if (!this.#resource || !this.#late.length) return;
+    const description = this.#peer.localDescription.sdp;
+    const lines = ["ice-ufrag", "ice-pwd"].map((name) => description.match(new RegExp(`^a=${name}:.*$`, "m"))?.[0]);
+    for (const candidate of this.#late.splice(0)) {
+      lines.push("m=audio 9 UDP/TLS/RTP/SAVPF 0", `a=mid:${candidate.sdpMid}`, `a=${candidate.candidate}`);
+    }
+    fetch(this.#resource, {
+      method: "PATCH",
+      headers: { "Content-Type": "application/trickle-ice-sdpfrag", ...(this.#etag && { "If-Match": this.#etag }) },
+      body: lines.join("\r\n") + "\r\n",
+    }).catch(() => {}); // a path already offered may do
+  }
+}
+
+async function request(url, init) {
+  let response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    throw new Problem("server-gone", error.message);
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+/** ICE servers as WHIP gives them: Link: <turn:host>; rel="ice-server"; username="u"; credential="c" */
+function iceServers(header) {
+  const servers = [];
+  for (const [, url, rest] of (header ?? "").matchAll(/<([^>]+)>((?:\s*;\s*[\w-]+="?(?:[^",;]*)"?)*)/g)) {
+    const parameters = Object.fromEntries([...rest.matchAll(/;\s*([\w-]+)="?([^",;]*)"?/g)].map(([, name, value]) => [name, value]));
+    if (parameters.rel !== "ice-server") continue;
+    servers.push({ urls: url, ...(parameters.username && { username: parameters.username, credential: parameters.credential }) });
+  }
+  return servers;
+}
