@@ -1,0 +1,175 @@
+"""Curves, colours and a brush for drawing with Skia: knows nothing of faces."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import skia
+
+Colour = tuple[float, float, float]
+WHITE: Colour = (1.0, 1.0, 1.0)
+
+
+def colour(hex_rgb: str) -> Colour:
+    """ "#rrggbb" as three numbers in 0..1."""
+    return tuple(int(hex_rgb[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def mix(a: Colour, b: Colour, amount: float) -> Colour:
+    return tuple(p + (q - p) * amount for p, q in zip(a, b, strict=True))
+
+
+def multiply(a: Colour, b: Colour) -> Colour:
+    return tuple(p * q for p, q in zip(a, b, strict=True))
+
+
+def luminance(a: Colour) -> float:
+    return 0.299 * a[0] + 0.587 * a[1] + 0.114 * a[2]
+
+
+def argb(rgb: Colour, alpha: float = 1.0) -> int:
+    r, g, b, a = (int(min(max(v, 0.0), 1.0) * 255 + 0.5) for v in (*rgb, alpha))
+    return a << 24 | r << 16 | g << 8 | b
+
+
+def smoothstep(low: float, high: float, x):
+    """0 below `low`, 1 above `high`, smooth between; numbers or arrays."""
+    t = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return t * t * (3 - 2 * t)
+
+
+_basis_cache: dict[int, np.ndarray] = {}
+
+
+def _catmull_rom_basis(steps: int) -> np.ndarray:
+    if steps not in _basis_cache:
+        t = np.arange(steps)[:, None] / steps
+        powers = np.concatenate([np.ones_like(t), t, t**2, t**3], axis=1)
+        matrix = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+        _basis_cache[steps] = powers @ matrix
+    return _basis_cache[steps]
+
+
+def spline(points: Sequence, steps: int = 8, closed: bool = False) -> np.ndarray:
+    """A dense smooth polyline through `points` (n, 2 or 3)."""
+    p = np.asarray(points, dtype=float)
+    if closed:
+        padded = np.concatenate([p[-1:], p, p[:2]])
+    else:
+        padded = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
+    windows = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], axis=1)  # segment, 4, axes
+    dense = np.einsum("sk,nka->nsa", _catmull_rom_basis(steps), windows).reshape(-1, p.shape[1])
+    return dense if closed else np.concatenate([dense, p[-1:]])
+
+
+def mirror(right: Sequence) -> np.ndarray:
+    """A closed outline's points from its right half, listed from top to bottom, both ends on the axis."""
+    r = np.asarray(right, dtype=float)
+    left = r[-2:0:-1].copy()
+    left[:, 0] *= -1
+    return np.concatenate([r, left])
+
+
+def flip(points: np.ndarray) -> np.ndarray:
+    """The same points on the other side of the face."""
+    flipped = np.array(points, dtype=float)
+    flipped[:, 0] *= -1
+    return flipped
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, count: int = 28) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
+
+
+def taper(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """The outline (n*2, 2) of a brush stroke along `points` (n, 2) with a width for every point."""
+    direction = np.gradient(points, axis=0)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6
+    side = np.stack([-direction[:, 1], direction[:, 0]], axis=1) * np.asarray(widths)[:, None] / 2
+    return np.concatenate([points + side, (points - side)[::-1]])
+
+
+def path(points: np.ndarray, closed: bool = True) -> skia.Path:
+    shape = skia.Path()
+    (x, y), *rest = points.tolist()
+    shape.moveTo(x, y)
+    for x, y in rest:
+        shape.lineTo(x, y)
+    if closed:
+        shape.close()
+    return shape
+
+
+def linear(start: Sequence, end: Sequence, stops: Sequence[tuple[float, Colour, float]]) -> skia.Shader:
+    """A gradient from `start` to `end`; stops are (position 0..1, colour, alpha)."""
+    return skia.GradientShader.MakeLinear(
+        [skia.Point(*map(float, start)), skia.Point(*map(float, end))],
+        [argb(c, a) for _, c, a in stops],
+        [p for p, _, _ in stops],
+    )
+
+
+def radial(centre: Sequence, radius: float, stops: Sequence[tuple[float, Colour, float]]) -> skia.Shader:
+    return skia.GradientShader.MakeRadial(
+        skia.Point(*map(float, centre)), float(radius), [argb(c, a) for _, c, a in stops], [p for p, _, _ in stops]
+    )
+
+
+class Brush:
+    """A Skia canvas in picture units of 256 to the side, with the few strokes the drawing needs."""
+
+    def __init__(self, canvas: skia.Canvas):
+        self.canvas = canvas
+
+    def fill(self, points, rgb: Colour | skia.Shader, alpha: float = 1.0, blur: float = 0.0) -> None:
+        """Fill points (n, 2) or a ready path with a colour or a gradient; `blur` softens the edge."""
+        shape = points if isinstance(points, skia.Path) else path(points)
+        self.canvas.drawPath(shape, _paint(rgb, alpha, blur))
+
+    def stroke(self, points, rgb: Colour | skia.Shader, width: float, alpha: float = 1.0, blur: float = 0.0) -> None:
+        shape = points if isinstance(points, skia.Path) else path(points, closed=False)
+        paint = _paint(rgb, alpha, blur)
+        paint.setStyle(skia.Paint.kStroke_Style)
+        paint.setStrokeWidth(width)
+        paint.setStrokeCap(skia.Paint.kRound_Cap)
+        paint.setStrokeJoin(skia.Paint.kRound_Join)
+        self.canvas.drawPath(shape, paint)
+
+    def disc(self, centre, radius: float, rgb: Colour | skia.Shader, alpha: float = 1.0, blur: float = 0.0) -> None:
+        self.canvas.drawCircle(float(centre[0]), float(centre[1]), radius, _paint(rgb, alpha, blur))
+
+    def glow(self, centre, radius: float, rgb: Colour, alpha: float) -> None:
+        """A soft round patch of colour, strongest in the middle."""
+        shader = radial(centre, radius, [(0, rgb, alpha), (0.45, rgb, alpha * 0.62), (1, rgb, 0)])
+        self.canvas.drawCircle(float(centre[0]), float(centre[1]), radius, _paint(shader, 1.0, 0.0))
+
+    def everywhere(self, rgb: Colour | skia.Shader, alpha: float = 1.0) -> None:
+        self.canvas.drawPaint(_paint(rgb, alpha, 0.0))
+
+    def inside(self, points) -> "_Clip":
+        """`with brush.inside(outline):` what is drawn stays inside the outline."""
+        return _Clip(self.canvas, points if isinstance(points, skia.Path) else path(points))
+
+
+class _Clip:
+    def __init__(self, canvas: skia.Canvas, shape: skia.Path):
+        self.canvas, self.shape = canvas, shape
+
+    def __enter__(self) -> None:
+        self.canvas.save()
+        self.canvas.clipPath(self.shape, skia.ClipOp.kIntersect, True)
+
+    def __exit__(self, *_) -> None:
+        self.canvas.restore()
+
+
+def _paint(rgb: Colour | skia.Shader, alpha: float, blur: float) -> skia.Paint:
+    paint = skia.Paint(AntiAlias=True)
+    if isinstance(rgb, tuple):
+        paint.setColor(argb(rgb, alpha))
+    else:
+        paint.setShader(rgb)
+        paint.setAlphaf(alpha)
+    if blur > 0:
+        paint.setMaskFilter(skia.MaskFilter.MakeBlur(skia.kNormal_BlurStyle, blur))
+    return paint
