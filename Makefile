@@ -1,0 +1,38 @@
+# make run      set up, then serve on http://localhost:8080 (PORT=9000 for another port)
+# make test     set up, then run every test, those in the browser included
+# make setup    only the set-up: a virtual environment in .venv
+# make bench    measure speed and latency
+# make lint     check the style
+
+PORT ?= 8080
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.set-up
+
+# What the tests use beyond Python packages: a browser, and voices to speak to the avatar with.
+TEST_PACKAGES := chromium ffmpeg flite espeak-ng libespeak-ng1 festival festvox-kallpc16k libgl1 libegl1
+
+.PHONY: run test setup bench lint test-packages
+
+run: setup
+	@exec $(PYTHON) server.py --port $(PORT)
+
+test: setup test-packages
+	$(PYTHON) -m pytest
+
+setup: $(READY)
+
+bench: setup
+	$(PYTHON) -m ops.bench
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+# Done once, and again when the dependencies change.
+$(READY): pyproject.toml
+	@./ops/setup.sh $(VENV)
+	@touch $@
+
+test-packages:
+	@./ops/packages.sh $(TEST_PACKAGES)
