@@ -31,8 +31,7 @@ export class Link {
       signal,
     });
     const session = await created.json();
-    const sessionUrl = new URL(`v1/sessions/${encodeURIComponent(session.id)}`, base);
-    const link = new Link(sessionUrl, iceServers(created.headers.get("Link")), { onSpeaking, onStats });
+    const link = new Link(session.id, base, iceServers(created.headers.get("Link")), { onSpeaking, onStats });
     try {
       await link.#connect(new URL(session.rtc, base), track, signal);
       return link;
@@ -42,9 +41,10 @@ export class Link {
     }
   }
 
-  constructor(sessionUrl, servers, { onSpeaking, onStats }) {
+  constructor(sessionId, base, servers, { onSpeaking, onStats }) {
     this.lost = new Promise((resolve) => { this.#lose = resolve; });
-    this.#sessionUrl = sessionUrl;
+    this.sessionId = sessionId;
+    this.#sessionUrl = new URL(`v1/sessions/${encodeURIComponent(sessionId)}`, base);
     this.#peer = new RTCPeerConnection({ iceServers: servers, bundlePolicy: "max-bundle" });
     this.#channel = this.#peer.createDataChannel("visavis");
     this.#channel.addEventListener("message", (event) => this.#hear(event, { onSpeaking, onStats }));
@@ -66,13 +66,14 @@ export class Link {
     await this.#peer.getTransceivers()[0]?.sender.replaceTrack(track);
   }
 
-  /** True when the session now shows this character; false when it needs a new session. */
+  /** True when the session shows this character from now on; false when that takes a new session. */
   async changeCharacter(character) {
     const response = await fetch(this.#sessionUrl, {
       method: "PATCH",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ character }),
     }).catch(() => null);
+    if (response?.status === 422) throw await problemOf(response);
     return response?.ok ?? false;
   }
 
@@ -212,13 +213,19 @@ async function request(url, init) {
   return response;
 }
 
-/** ICE servers as WHIP gives them: Link: <turn:host>; rel="ice-server"; username="u"; credential="c" */
-function iceServers(header) {
+/** ICE servers as WHIP gives them: <turn:host>; rel="ice-server"; username="u"; credential="c", ... */
+export function iceServers(header) {
+  const value = String.raw`(?:"(?:[^"\\]|\\.)*"|[^",;\s]+)`;
+  const links = new RegExp(String.raw`<([^>]+)>((?:\s*;\s*[\w-]+=${value})*)`, "g");
+  const parameters = new RegExp(String.raw`([\w-]+)=(${value})`, "g");
   const servers = [];
-  for (const [, url, rest] of (header ?? "").matchAll(/<([^>]+)>((?:\s*;\s*[\w-]+="?(?:[^",;]*)"?)*)/g)) {
-    const parameters = Object.fromEntries([...rest.matchAll(/;\s*([\w-]+)="?([^",;]*)"?/g)].map(([, name, value]) => [name, value]));
-    if (parameters.rel !== "ice-server") continue;
-    servers.push({ urls: url, ...(parameters.username && { username: parameters.username, credential: parameters.credential }) });
+  for (const [, urls, rest] of (header ?? "").matchAll(links)) {
+    const { rel, username, credential } = Object.fromEntries([...rest.matchAll(parameters)].map(([, name, text]) => [name, unquoted(text)]));
+    if (rel === "ice-server") servers.push(username ? { urls, username, credential } : { urls });
   }
   return servers;
+}
+
+function unquoted(text) {
+  return text.startsWith('"') ? text.slice(1, -1).replace(/\\(.)/g, "$1") : text;
 }

@@ -10,7 +10,7 @@ import { STATES, countdown, explain } from "./words.js";
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
 const query = new URLSearchParams(location.search);
 const SILENT_MICROPHONE_MS = 6_000;
-const SPEAKING_TAIL_MS = 150;
+const SPEAKING_TAIL_MS = 150; // so that the ring does not flicker between words
 
 let characters = [];
 let conversation = null;
@@ -20,7 +20,7 @@ let serverStats = null;
 let startedAt = 0;
 let muted = false;
 let speaking = false;
-let state = "idle";
+let state = "looking";
 
 /* ---- characters ---- */
 
@@ -35,15 +35,14 @@ async function loadCharacters() {
     }
   }
   hideProblem();
+  showState("idle");
   element.characters.replaceChildren(...characters.map(characterChoice));
   const wanted = query.get("character");
   const known = characters.some(({ name }) => name === wanted);
   choose(known ? wanted : characters[0]?.name);
-  if (wanted && !known) {
-    showProblem({ code: "unknown-character" });
-    return;
-  }
   element.start.disabled = characters.length === 0;
+  if (wanted && !known) showProblem({ code: "unknown-character" });
+  else if (query.get("autostart") === "1") start();
 }
 
 function characterChoice({ name, title, picture }) {
@@ -54,8 +53,8 @@ function characterChoice({ name, title, picture }) {
   const caption = Object.assign(document.createElement("span"), { textContent: title });
   input.addEventListener("change", () => {
     choose(name);
-    conversation?.setCharacter(name);
     hideProblem();
+    conversation?.setCharacter(name).catch(showProblem);
   });
   label.append(input, image, caption);
   return label;
@@ -118,6 +117,7 @@ function showLink(link) {
   video.disablePictureInPicture = true;
   video.srcObject = link.stream;
   meter = new Meter(link, video, microphone);
+  element.stage.dataset.session = link.sessionId;
   const reveal = () => {
     if (!conversation) return;
     for (const older of element.screen.querySelectorAll("video.shown")) older.remove();
@@ -131,6 +131,7 @@ function showLink(link) {
 }
 
 function clearLive() {
+  delete element.stage.dataset.session;
   meter?.stop();
   meter = null;
   serverStats = null;
@@ -150,7 +151,7 @@ function showState(next = state) {
   const shown = live && muted ? "muted" : live && speaking ? "speaking" : state;
   element.stage.dataset.state = shown;
   if (element["state-text"].textContent !== STATES[shown]) element["state-text"].textContent = STATES[shown];
-  const busy = state !== "idle";
+  const busy = state !== "idle" && state !== "looking";
   element.start.textContent = busy ? "End" : "Start";
   element.start.classList.toggle("ending", busy);
   element.mute.disabled = !busy;
@@ -271,5 +272,4 @@ addEventListener("pagehide", () => conversation?.end({ leaving: true }));
 
 setInterval(refresh, 1_000);
 element.start.disabled = true;
-await loadCharacters();
-if (query.get("autostart") === "1" && !element.start.disabled) start();
+loadCharacters();

@@ -27,7 +27,8 @@ export async function problemOf(response) {
     return new Problem("server-full", detail, { retryAfterS: secondsOf(response.headers.get("Retry-After")) ?? 5 });
   }
   if (response.status >= 500) return new Problem("server-gone", detail);
-  if (/character/i.test(detail) && [400, 404, 422].includes(response.status)) return new Problem("unknown-character", detail);
+  if (response.status === 422 && /character/i.test(detail)) return new Problem("unknown-character", detail);
+  if (response.status === 404) return new Problem("connection-failed", detail); // the session ended before we reached it
   return new Problem("refused", detail || `The server answered ${response.status}.`);
 }
 

@@ -1,6 +1,7 @@
 /** The page's words for states and problems. It knows nothing of when they are shown. */
 
 export const STATES = {
+  looking: "Looking for the server",
   idle: "Ready",
   asking: "Waiting for your microphone",
   connecting: "Connecting",
