@@ -36,7 +36,7 @@ export class Meter {
     const roundTripMs = stats.roundTripMs ?? this.#link.roundTripMs;
     const parts = {
       microphone: this.#microphoneMs,
-      server: number(server?.latency_ms),
+      server: serverMs(server),
       network: roundTripMs,
       browser: this.#glassMs() ?? bufferedMs(before, stats),
     };
@@ -93,6 +93,12 @@ function summary(report) {
   // What of the server's clock is heard now, less what of it is seen now: positive when the picture is behind.
   if (playout.audio && playout.video) found.syncMs = playout.audio - playout.video;
   return found;
+}
+
+/** From the arrival of a sound to the release of its picture, as the server measured it. */
+function serverMs(stats) {
+  const total_s = number(stats?.latency_s?.total);
+  return total_s === null ? null : total_s * 1000;
 }
 
 function bufferedMs(before, now) {
