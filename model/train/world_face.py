@@ -106,18 +106,18 @@ def draw_head(brush: Brush, rig: Rig, look: Look, tones: Tones) -> skia.Path:
     shape = path(rig.head(moved))
     light = rig.spot(-15, -22)
     brush.fill(shape, radial(light, 96, [(0, tones.light, 1), (0.5, tones.base, 1), (1, tones.shade, 1)]))
+    left, right = rig.spot(8, 10), rig.spot(49, 22)
+    brush.fill(shape, linear(left, right, [(0, tones.shade, 0), (0.55, tones.shade, 0.25), (1, tones.deep, 0.60)]))
     with brush.inside(shape):
-        left, right = rig.spot(8, 10), rig.spot(49, 22)
-        brush.everywhere(linear(left, right, [(0, tones.shade, 0), (0.55, tones.shade, 0.25), (1, tones.deep, 0.60)]))
         for x, strength in ((-29, 0.50), (28, 0.44)):
             brush.glow(rig.spot(x, 17 + 0.12 * rig.jaw), 19, tones.blush, strength * look.blush)
-        for x, strength in ((-EYE_X, 0.26), (EYE_X, 0.32)):
-            brush.glow(rig.spot(x * look.eye_spacing, EYE_Y - 6), 17, tones.deep, strength)
-        brush.glow(rig.face([[-5, 54]], jaw=True)[0], 14, tones.light, 0.45)
-        if look.hair in ("bald", "shaved", "receding"):
-            brush.glow(rig.face([[-13, -48]])[0], 17, mix(tones.light, WHITE, 0.35), 0.5)
-        if look.freckles > 0:
-            _draw_freckles(brush, rig, look, tones)
+    for x, strength in ((-EYE_X, 0.26), (EYE_X, 0.32)):
+        brush.glow(rig.spot(x * look.eye_spacing, EYE_Y - 6), 17, tones.deep, strength)
+    brush.glow(rig.face([[-5, 54]], jaw=True)[0], 14, tones.light, 0.45)
+    if look.hair in ("bald", "shaved", "receding"):
+        brush.glow(rig.face([[-13, -45]])[0], 16, mix(tones.light, WHITE, 0.35), 0.5)
+    if look.freckles > 0:
+        _draw_freckles(brush, rig, look, tones)
     return shape
 
 
@@ -189,8 +189,8 @@ def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> N
 
         if pose.blink < 0.97:
             opening = np.concatenate([lid_line, low_line[::-1]])
+            brush.fill(opening, (0.965, 0.955, 0.945))
             with brush.inside(opening):
-                brush.everywhere((0.965, 0.955, 0.945))
                 centre = rig.spot(cx + 3.8 * pose.gaze_x, EYE_Y - 0.9 - 2.6 * pose.gaze_y, 1.5)
                 radius = 6.5 * look.eye_size
                 brush.disc(centre, radius, multiply(iris, (0.45, 0.42, 0.42)))
@@ -230,7 +230,7 @@ def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
             ],
             7,
         )
-        points[:, 0] *= look.eye_spacing
+        points = points * [look.eye_spacing, 1]
         along = np.linspace(0, 1, len(points))
         widths = look.brow_thickness * 5.0 * (1 - along**1.8) ** 0.9 * smoothstep(-0.35, 0.22, along) + 0.5
         brush.fill(taper(rig.face(points * [side, 1], 2.0), widths), ink, 0.95)
@@ -340,10 +340,8 @@ def draw_temples(brush: Brush, rig: Rig, look: Look) -> None:
     if look.glasses == "none":
         return
     for side in (-1, 1):
-        hinge, ear = (
-            (side * (20.8 * look.eye_spacing + 14.5), EYE_Y - 4, 38),
-            (side * 47.5 * look.face_width, EYE_Y - 5, 0),
-        )
+        hinge = (side * (20.8 * look.eye_spacing + 14.5), EYE_Y - 4, 38)
+        ear = (side * 45.5 * look.face_width, EYE_Y - 5, 0)
         brush.stroke(rig.head([hinge, ear]), colour(look.glasses_colour), 2.3)
 
 
@@ -374,7 +372,7 @@ def draw_glasses(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
         brush.stroke(gleam, WHITE, 2.6, 0.16)
         if look.glasses == "browline":
             brush.stroke(np.concatenate([points, points[:1]]), mix(frame, WHITE, 0.35), 1.4)
-            brush.stroke(points[19:], frame, 4.0)
+            brush.stroke(points[19:], multiply(frame, (0.6, 0.55, 0.5)), 3.6)
         else:
             brush.stroke(np.concatenate([points, points[:1]]), frame, weight)
     inner = cx - rx

@@ -79,7 +79,10 @@ def _on_skin(points: Sequence, lift: float = 1.5) -> np.ndarray:
 
 def _cap(outer: np.ndarray, hairline: Sequence, lift: float = 1.5) -> np.ndarray:
     """Hair between an outer arc (left to right) and a hairline on the skin (right to left)."""
-    return np.concatenate([spline(outer, 3), spline(_on_skin(hairline, lift), 7)])
+    line = _on_skin(hairline, lift)
+    # At the temples the hairline keeps close to the outline's depth, or a turned head would carry it past the outline.
+    line[:, 2] *= 1 - 0.97 * smoothstep(30, 42, np.abs(line[:, 0]))
+    return np.concatenate([spline(outer, 3), spline(line, 7)])
 
 
 def _strand(points: Sequence, tone: float, width: float, alpha: float, lift: float = 3.0) -> Part:
@@ -113,12 +116,12 @@ def _crop(look: Look) -> Hair:
     outer = _arc(look, lambda a: 1.2 + volume * (1 - smoothstep(28, 85, np.abs(a))), -97, 97)
     rng = np.random.default_rng(look.details)
     line = _wide(look, _EVEN_LINE)
-    top_line = [(40.5, -22), (38.5, -32), (31, -39), (22, -37.5), (12, -41), (2, -38.5), (-8, -41.5), (-18, -38),
+    top_line = [(40.5, -22), (38.5, -32), (31, -39), (22, -39), (12, -40.6), (2, -39.6), (-8, -41.2), (-18, -39),
                 (-28, -40.5), (-37, -33), (-40, -22)]  # fmt: skip
     top = _cap(_arc(look, lambda a: 1.2 + volume * (1 - smoothstep(30, 72, np.abs(a))), -66, 66), _wide(look, top_line))
     strands = []
     for x in np.linspace(-27, 27, 7):
-        bend = rng.uniform(1, 5)
+        bend = rng.uniform(1.5, 3.5)
         strands.append(_strand([(x, -43), (x - bend, -52), (x * 0.8 - 2 * bend, -61)], 0.5, 1.5, 0.30))
     return Hair(front=(Part(_cap(outer, line), -0.35), Part(top), *strands))
 
@@ -180,7 +183,7 @@ def _receding(look: Look) -> Hair:
 
 def _lobes(outer: np.ndarray, count: int, size: float, rng: np.random.Generator) -> np.ndarray:
     """A bumpy version of an arc: `count` round bulges along it."""
-    dense = spline(outer, 4)
+    dense = spline(outer, 4).copy()
     along = np.linspace(0, count, len(dense))
     phase = rng.uniform(0, 1, count + 1)
     bump = np.abs(np.sin(np.pi * along)) * (0.75 + 0.5 * phase[np.minimum(along.astype(int), count)])
@@ -214,7 +217,7 @@ def _curly(look: Look) -> Hair:
 def _afro(look: Look) -> Hair:
     rng = np.random.default_rng(look.details)
     volume = 20 + 12 * look.hair_volume
-    outer = _arc(look, lambda a: volume * (1 - 0.35 * smoothstep(70, 130, np.abs(a))), -128, 128, z=-16)
+    outer = _arc(look, lambda a: volume * (1 - 0.35 * smoothstep(70, 130, np.abs(a))), -140, 140, z=-16)
     line = [(47, 8), (43.5, -10), (42, -22), (37.5, -34), (30, -38), (21, -42), (11, -41), (0, -43), (-11, -41), (-21, -42), (-30, -38),
             (-37.5, -34), (-42, -22), (-43.5, -10), (-47, 8)]  # fmt: skip
     front_arc = _arc(look, lambda a: 0.86 * volume * (1 - smoothstep(60, 106, np.abs(a))), -104, 104)
@@ -264,7 +267,7 @@ def _long_back(look: Look, width: float, bottom: float, wave: float) -> Part:
         (0, bottom - 3),
     ]
     points = mirror(_wide(look, right))
-    dense = spline(points, 8, closed=True)
+    dense = spline(points, 8, closed=True).copy()
     if wave:
         dense[:, 0] += wave * np.sin(dense[:, 1] / 7.5) * np.sign(dense[:, 0]) * smoothstep(-20, 20, dense[:, 1])
     return Part(np.column_stack([dense, np.full(len(dense), -22.0)]))

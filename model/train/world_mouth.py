@@ -54,8 +54,8 @@ def shape(look: Look, pose: Pose) -> Mouth:
 
     roundness = 0.92 - 0.34 * rounding - 0.22 * pose.open
     inside = np.clip(1 - _T**2, 0, 1) ** roundness
-    over = np.clip(1 - _ABS**1.5, 0, 1) ** (1.06 - 0.32 * rounding)
-    under = np.clip(1 - _ABS**2.1, 0, 1) ** (0.85 - 0.2 * rounding)
+    over = np.clip(1 - _ABS**1.5, 0, 1) ** (1.22 - 0.45 * rounding)
+    under = np.clip(1 - _ABS**2.0, 0, 1) ** (1.0 - 0.33 * rounding)
     dent = 1.0 * np.exp(-((_T / 0.22) ** 2)) * (1 - smoothstep(0, 6, gap))  # the closed line dips in the middle
 
     def curve(width: float, middle: float, profile: np.ndarray) -> np.ndarray:
@@ -96,6 +96,8 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
     inner = np.concatenate([upper_inner, lower_inner[::-1]])
     if m.gap > 0.15:
         brush.fill(np.concatenate([upper_outer, lower_outer[::-1]]), upper_lip)
+        ceiling, floor = rig.spot(0, m.upper_inner[16, 1]), rig.spot(0, m.lower_inner[16, 1])
+        brush.fill(inner, linear(ceiling, floor, [(0, multiply(CAVITY, (0.6, 0.6, 0.6)), 1), (1, CAVITY, 1)]))
         with brush.inside(inner):
             _draw_inside(brush, rig, m, pose)
 
@@ -108,7 +110,7 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
     brush.fill(rig.face(shine, lift), WHITE, 0.20 if dark else 0.30, blur=0.9)
 
     # The edge between the lips: a clear line when they touch, a soft rim when they part.
-    touching = 1 - smoothstep(0.3, 4.0, m.gap)
+    touching = 1 - smoothstep(0.2, 2.4, m.gap)
     middle = (upper_inner + lower_inner) / 2
     if touching > 0:
         brush.stroke(middle, line, 1.9, 0.95 * touching)
@@ -122,9 +124,6 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
 def _draw_inside(brush: Brush, rig: Rig, m: Mouth, pose: Pose) -> None:
     top, low = m.upper_inner[16, 1], m.lower_inner[16, 1]
     depth = -4.0
-    brush.everywhere(
-        linear(rig.spot(0, top), rig.spot(0, low + 0.1), [(0, multiply(CAVITY, (0.6, 0.6, 0.6)), 1), (1, CAVITY, 1)])
-    )
     across = np.linspace(-1, 1, 17)
 
     rise = (0.40 - 0.12 * pose.round) * m.gap + 0.5

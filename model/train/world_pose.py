@@ -59,7 +59,9 @@ class Rig:
         turn_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
         self._turn = (turn_x @ turn_y).T
         self._roll = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]).T
-        self._shift = REST + SHIFT * np.array([pose.x, pose.y]) + [0, -0.5 * pose.breath]
+        shift = REST + SHIFT * np.array([pose.x, pose.y]) + [0, -0.5 * pose.breath]
+        self._turn_shift = PIVOT - PIVOT @ self._turn
+        self._roll_shift = PIVOT[:2] - PIVOT[:2] @ self._roll + shift
         self._body_shift = REST + [1.6 * pose.yaw + 1.4 * pose.x, 1.2 * pose.y - 1.8 * pose.breath]
         self.jaw = JAW_DROP * pose.open * (1 - 0.25 * pose.round) * (1 - 0.85 * pose.bite)
         self.breath = pose.breath
@@ -67,10 +69,9 @@ class Rig:
     def head(self, points) -> np.ndarray:
         """Points (n, 3) fixed to the skull, in the picture (n, 2)."""
         p = np.asarray(points, dtype=float)
-        turned = (p - PIVOT) @ self._turn + PIVOT
-        scale = (FOCAL + turned[:, 2]) / (FOCAL + p[:, 2])
-        flat = turned[:, :2] * scale[:, None] - PIVOT[:2]
-        return flat @ self._roll + PIVOT[:2] + self._shift
+        turned = p @ self._turn + self._turn_shift
+        scale = (FOCAL + turned[:, 2:]) / (FOCAL + p[:, 2:])
+        return (turned[:, :2] * scale) @ self._roll + self._roll_shift
 
     def body(self, points) -> np.ndarray:
         """Points (n, 2) of shoulders and chest: they sway little, and lift with the breath."""
@@ -89,7 +90,10 @@ class Rig:
         p = np.asarray(points, dtype=float)
         if jaw:
             p = self.dropped(p)
-        return self.head(np.column_stack([p, surface(p) + lift]))
+        solid = np.empty((len(p), 3))
+        solid[:, :2] = p
+        solid[:, 2] = surface(p) + lift
+        return self.head(solid)
 
     def dropped(self, points: np.ndarray) -> np.ndarray:
         """The points after the jaw has dropped; upper face unchanged, cheeks drawn in a little."""
@@ -106,5 +110,5 @@ class Rig:
 
 def surface(points: np.ndarray) -> np.ndarray:
     """Depth (n,) of the face at points (n, 2+): an ellipsoid, flat outside."""
-    inside = 1 - (points[:, 0] / 50) ** 2 - (np.clip(points[:, 1], -70, 60) / 82) ** 2
-    return FACE_DEPTH * np.sqrt(np.clip(inside, 0.0, 1.0))
+    inside = 1 - (points[:, 0] / 50) ** 2 - (np.minimum(points[:, 1], 60) / 82) ** 2
+    return FACE_DEPTH * np.sqrt(np.maximum(inside, 0.0))

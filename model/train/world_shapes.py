@@ -1,6 +1,7 @@
 """Curves, colours and a brush for drawing with Skia: knows nothing of faces."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import skia
@@ -9,17 +10,19 @@ Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 
 
+@lru_cache(maxsize=1024)
 def colour(hex_rgb: str) -> Colour:
     """ "#rrggbb" as three numbers in 0..1."""
     return tuple(int(hex_rgb[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 def mix(a: Colour, b: Colour, amount: float) -> Colour:
-    return tuple(p + (q - p) * amount for p, q in zip(a, b, strict=True))
+    keep = 1 - amount
+    return (a[0] * keep + b[0] * amount, a[1] * keep + b[1] * amount, a[2] * keep + b[2] * amount)
 
 
 def multiply(a: Colour, b: Colour) -> Colour:
-    return tuple(p * q for p, q in zip(a, b, strict=True))
+    return (a[0] * b[0], a[1] * b[1], a[2] * b[2])
 
 
 def luminance(a: Colour) -> float:
@@ -27,38 +30,44 @@ def luminance(a: Colour) -> float:
 
 
 def argb(rgb: Colour, alpha: float = 1.0) -> int:
-    r, g, b, a = (int(min(max(v, 0.0), 1.0) * 255 + 0.5) for v in (*rgb, alpha))
-    return a << 24 | r << 16 | g << 8 | b
+    return _byte(alpha) << 24 | _byte(rgb[0]) << 16 | _byte(rgb[1]) << 8 | _byte(rgb[2])
+
+
+def _byte(value: float) -> int:
+    return 0 if value <= 0 else 255 if value >= 1 else int(value * 255 + 0.5)
 
 
 def smoothstep(low: float, high: float, x):
     """0 below `low`, 1 above `high`, smooth between; numbers or arrays."""
-    t = np.clip((x - low) / (high - low), 0.0, 1.0)
+    t = np.minimum(np.maximum((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
-_basis_cache: dict[int, np.ndarray] = {}
-
-
+@lru_cache(maxsize=32)
 def _catmull_rom_basis(steps: int) -> np.ndarray:
-    if steps not in _basis_cache:
-        t = np.arange(steps)[:, None] / steps
-        powers = np.concatenate([np.ones_like(t), t, t**2, t**3], axis=1)
-        matrix = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
-        _basis_cache[steps] = powers @ matrix
-    return _basis_cache[steps]
+    t = np.arange(steps)[:, None] / steps
+    powers = np.concatenate([np.ones_like(t), t, t**2, t**3], axis=1)
+    return powers @ (np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2)
 
 
 def spline(points: Sequence, steps: int = 8, closed: bool = False) -> np.ndarray:
-    """A dense smooth polyline through `points` (n, 2 or 3)."""
+    """A dense smooth polyline through `points` (n, 2 or 3), not to be written to: most are the same in every picture."""
     p = np.asarray(points, dtype=float)
+    return _dense(p.tobytes(), p.shape[1], steps, closed)
+
+
+@lru_cache(maxsize=2048)
+def _dense(packed: bytes, axes: int, steps: int, closed: bool) -> np.ndarray:
+    p = np.frombuffer(packed).reshape(-1, axes)
     if closed:
         padded = np.concatenate([p[-1:], p, p[:2]])
     else:
         padded = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
     windows = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], axis=1)  # segment, 4, axes
-    dense = np.einsum("sk,nka->nsa", _catmull_rom_basis(steps), windows).reshape(-1, p.shape[1])
-    return dense if closed else np.concatenate([dense, p[-1:]])
+    dense = np.einsum("sk,nka->nsa", _catmull_rom_basis(steps), windows).reshape(-1, axes)
+    dense = dense if closed else np.concatenate([dense, p[-1:]])
+    dense.flags.writeable = False
+    return dense
 
 
 def mirror(right: Sequence) -> np.ndarray:
@@ -67,13 +76,6 @@ def mirror(right: Sequence) -> np.ndarray:
     left = r[-2:0:-1].copy()
     left[:, 0] *= -1
     return np.concatenate([r, left])
-
-
-def flip(points: np.ndarray) -> np.ndarray:
-    """The same points on the other side of the face."""
-    flipped = np.array(points, dtype=float)
-    flipped[:, 0] *= -1
-    return flipped
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, count: int = 28) -> np.ndarray:
@@ -91,10 +93,11 @@ def taper(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
 
 def path(points: np.ndarray, closed: bool = True) -> skia.Path:
     shape = skia.Path()
-    (x, y), *rest = points.tolist()
-    shape.moveTo(x, y)
+    first, *rest = points.tolist()
+    shape.moveTo(*first)
+    line_to = shape.lineTo
     for x, y in rest:
-        shape.lineTo(x, y)
+        line_to(x, y)
     if closed:
         shape.close()
     return shape
