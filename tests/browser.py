@@ -8,16 +8,19 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ifaddr
 from websockets.asyncio.client import ClientConnection, connect
 
 START_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 30.0
 MESSAGE_LIMIT_BYTES = 64 << 20  # a screenshot is one message
+SPARE_ADDRESS = "10.77.77.1"
 
 FLAGS = (
     "--headless=new",
@@ -49,13 +52,37 @@ def chromium() -> str:
     raise BrowserError("No Chromium was found on PATH. On Debian or Ubuntu: apt-get install chromium")
 
 
+def network_flags() -> tuple[str, ...]:
+    """WebRTC never uses 127.0.0.1. Where there is no other address, as in a closed container, loopback gets one."""
+    addresses = [ip.ip if ip.is_IPv4 else ip.ip[0] for adapter in ifaddr.get_adapters() for ip in adapter.ips]
+    if any(address not in ("127.0.0.1", "::1", SPARE_ADDRESS) for address in addresses):
+        return ()
+    if SPARE_ADDRESS not in addresses:
+        command = ["ip", "address", "add", f"{SPARE_ADDRESS}/32", "dev", "lo"]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise BrowserError(
+                "WebRTC needs a network address besides 127.0.0.1 and this machine has none. "
+                f"As an administrator: {' '.join(command)}"
+            ) from error
+    return ("--allow-loopback-in-peer-connection",)
+
+
 @contextlib.asynccontextmanager
 async def open_browser(
     microphone: Path | None = None, flags: tuple[str, ...] = (), width: int = 1280, height: int = 800
 ) -> AsyncIterator["Browser"]:
     """A browser whose microphone plays the WAV file again and again; a plain beep without one."""
     with tempfile.TemporaryDirectory(prefix="visavis-browser-", ignore_cleanup_errors=True) as profile:
-        command = [chromium(), *FLAGS, *flags, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+        command = [
+            chromium(),
+            *FLAGS,
+            *network_flags(),
+            *flags,
+            f"--user-data-dir={profile}",
+            f"--window-size={width},{height}",
+        ]
         if microphone is not None:
             command.append(f"--use-file-for-fake-audio-capture={microphone.resolve()}")
         process = await asyncio.create_subprocess_exec(
