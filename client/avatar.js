@@ -123,7 +123,9 @@ export class Conversation extends EventTarget {
       this.#tell("state", { state: wasLive ? "reconnecting" : "connecting" });
       let problem;
       try {
+        const asked = this.#character;
         this.#link = await this.#openLink();
+        if (asked !== this.#character) await this.setCharacter(this.#character);
         failures = 0;
         wasLive = true;
         this.#tell("state", { state: "live" });
@@ -153,8 +155,12 @@ export class Conversation extends EventTarget {
     return link;
   }
 
+  /** The browser may ask the person, for as long as they like; End does not wait for the answer. */
   async #openMicrophone() {
-    this.#useMicrophone(await openMicrophone({ deviceId: this.#deviceId, processing: this.#processing }));
+    const opening = openMicrophone({ deviceId: this.#deviceId, processing: this.#processing });
+    const stream = await Promise.race([opening, aborted(this.#ending.signal)]);
+    if (stream) this.#useMicrophone(stream);
+    else opening.then((late) => late.getTracks().forEach((track) => track.stop()), () => {});
   }
 
   #useMicrophone(stream) {
@@ -197,8 +203,14 @@ export class Conversation extends EventTarget {
 }
 
 function sleep(ms, signal) {
+  let timer;
+  const slept = new Promise((resolve) => { timer = setTimeout(resolve, ms); });
+  return Promise.race([slept, aborted(signal)]).finally(() => clearTimeout(timer));
+}
+
+function aborted(signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }

@@ -86,11 +86,12 @@ async function start() {
   });
   const mine = conversation;
   mine.setMuted(muted);
-  mine.addEventListener("state", ({ detail }) => mine === conversation && follow(detail));
-  mine.addEventListener("microphone", ({ detail }) => useMicrophone(detail.stream));
-  mine.addEventListener("link", ({ detail }) => showLink(detail.link));
-  mine.addEventListener("speaking", ({ detail }) => showSpeaking(detail.speaking));
-  mine.addEventListener("server", ({ detail }) => { serverStats = detail.stats; });
+  const when = (event, then) => mine.addEventListener(event, ({ detail }) => mine === conversation && then(detail));
+  when("state", follow);
+  when("microphone", ({ stream }) => useMicrophone(stream));
+  when("link", ({ link }) => showLink(link));
+  when("speaking", ({ speaking: now }) => showSpeaking(now));
+  when("server", ({ stats }) => { serverStats = stats; });
   let problem = null;
   try {
     await mine.run();
@@ -101,6 +102,16 @@ async function start() {
   conversation = null;
   clearLive();
   if (problem) showProblem(problem);
+}
+
+/** The page is idle at once; saying goodbye to the server goes on behind it. */
+function stop({ leaving = false } = {}) {
+  const ending = conversation;
+  conversation = null;
+  if (!ending) return;
+  ending.end({ leaving });
+  clearLive();
+  hideProblem();
 }
 
 function follow({ state: next, problem, retryInS }) {
@@ -119,7 +130,6 @@ function showLink(link) {
   meter = new Meter(link, video, microphone);
   element.stage.dataset.session = link.sessionId;
   const reveal = () => {
-    if (!conversation) return;
     for (const older of element.screen.querySelectorAll("video.shown")) older.remove();
     video.classList.add("shown");
     if (element.first.textContent === "–") element.first.textContent = `${((performance.now() - startedAt) / 1000).toFixed(2)} s`;
@@ -248,7 +258,7 @@ function inStep(syncMs) {
 
 /* ---- wiring ---- */
 
-element.start.addEventListener("click", () => (conversation ? conversation.end() : start()));
+element.start.addEventListener("click", () => (conversation ? stop() : start()));
 
 element.mute.addEventListener("click", () => {
   muted = !muted;
@@ -268,7 +278,7 @@ element.microphone.addEventListener("change", () => {
 
 navigator.mediaDevices?.addEventListener("devicechange", () => microphone && listMicrophones());
 
-addEventListener("pagehide", () => conversation?.end({ leaving: true }));
+addEventListener("pagehide", () => stop({ leaving: true }));
 
 setInterval(refresh, 1_000);
 element.start.disabled = true;
