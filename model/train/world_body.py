@@ -1,4 +1,4 @@
-"""Neck, shoulders and clothes of a drawn person. Knows nothing of the face."""
+"""Neck, shoulders and clothes of a drawn person; of the head it only knows where the chin throws its shadow."""
 
 import numpy as np
 
@@ -82,8 +82,8 @@ def _folds(brush: Brush, rig: Rig, rgb: Colour) -> None:
 
 
 def _round_neckline(x: float, y: float, depth: float) -> list:
-    return [(x, y), (0.82 * x, y + 0.55 * depth), (0.45 * x, y + 0.92 * depth), (0, y + depth), (-0.45 * x, y + 0.92 * depth),
-            (-0.82 * x, y + 0.55 * depth), (-x, y)]  # fmt: skip
+    right = [(x, y), (0.82 * x, y + 0.55 * depth), (0.45 * x, y + 0.92 * depth)]
+    return [*right, (0, y + depth), *((-a, b) for a, b in reversed(right))]
 
 
 def draw_clothes(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -136,16 +136,13 @@ def _shirt(brush, rig, look, tones, rgb, accent) -> None:
     _folds(brush, rig, rgb)
     dark = multiply(rgb, (0.70, 0.70, 0.74))
     brush.stroke(rig.body(np.array([(0.0, 124), (0.5, 150)])), dark, 1.3, 0.8)
-    for y in (130.5,):
-        brush.disc(rig.body([[-3.5, y]])[0], 1.7, mix(rgb, WHITE, 0.55))
+    brush.disc(rig.body([[-3.5, 130.5]])[0], 1.7, mix(rgb, WHITE, 0.55))
     _collar(brush, rig, mix(rgb, WHITE, 0.12), dark)
 
 
-def _collar(brush, rig, rgb, dark, drop: float = 0.0) -> None:
+def _collar(brush, rig, rgb, dark) -> None:
     for s in (-1, 1):
-        flap = np.array(
-            [(s * 25, 79), (s * 36, 87), (s * 31, 112 + drop), (s * 18, 105), (s * 3.5, 121 + drop), (s * 12, 103)]
-        )
+        flap = np.array([(s * 25, 79), (s * 36, 87), (s * 31, 112), (s * 18, 105), (s * 3.5, 121), (s * 12, 103)])
         flap = np.concatenate([spline(flap[:2], 4), spline(flap[2:5], 1), spline(flap[4:], 4), flap[:1]])
         shape = rig.body(flap)
         brush.fill(shape + [0.5, 2.2], dark, 0.55)

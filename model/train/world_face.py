@@ -1,4 +1,4 @@
-"""Skin, ears, eyes, brows, nose, beard, glasses and earrings of a drawn person: everything on the head but mouth, hair."""
+"""Everything on a drawn head but mouth and hair: skin, ears, eyes, brows, nose, beard, glasses, earrings."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +61,8 @@ def outline(look: Look) -> np.ndarray:
     """The head's outline (n, 3) at rest."""
     jaw, chin, cheek, wide = look.jaw, 2.5 * look.chin, look.cheeks, look.face_width
     right = [
-        (0, -62, -4), (17, -58.8, -4), (31, -49.5, -4), (40.8, -35, -4), (46, -18, -4), (47.4, -3, -3), (46.2 + cheek, 11, 0),
+        (0, -62, -4), (17, -58.8, -4), (31, -49.5, -4), (40.8, -35, -4), (46, -18, -4), (47.4, -3, -3),
+        (46.2 + cheek, 11, 0),
         (42 + 1.5 * cheek + 1.5 * jaw, 27, 5), (34 + 4.5 * jaw, 43 + 1.5 * jaw, 13),
         (19.5 + 4 * jaw, 57 + chin, 23), (8 + 2.5 * jaw, 62 + chin, 29), (0, 62.6 + chin, 30),
     ]  # fmt: skip
@@ -212,10 +213,7 @@ def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> N
 
 def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
     hair = colour(look.hair_colour)
-    if luminance(hair) > 0.62:
-        ink = multiply(hair, (0.70, 0.64, 0.58))
-    else:
-        ink = multiply(hair, (0.72, 0.68, 0.66))
+    ink = multiply(hair, (0.70, 0.64, 0.58) if luminance(hair) > 0.62 else (0.72, 0.68, 0.66))
     raise_y = -4.6 * pose.brow
     pinch = 2.4 * max(-pose.brow, 0)
     lift = 3.5 * look.brow_arch
@@ -299,9 +297,12 @@ def _beard(look: Look) -> tuple[np.ndarray, np.ndarray]:
         points[:, 2] = surface(points)
     else:
         right = [
-            (0, 25, 44), (14, 24, 42), (26, 26, 36), (36, 16, 28), (41, -2, 18), (46.0 * wide, -6, 0), (47.3 * wide + 0.3 * grow, 6, 0),
-            ((42.5 + 1.5 * jaw + look.cheeks + 0.6 * grow) * wide, 27, 5), ((34 + 4.5 * jaw + 0.9 * grow) * wide, 44 + 1.5 * jaw, 13),
-            ((19.5 + 4 * jaw + 0.7 * grow) * wide, 57 + chin + 0.8 * long, 23), (8, 62 + chin + long, 29), (0, 62.6 + chin + long, 30),
+            (0, 25, 44), (14, 24, 42), (26, 26, 36), (36, 16, 28), (41, -2, 18), (46.0 * wide, -6, 0),
+            (47.3 * wide + 0.3 * grow, 6, 0),
+            ((42.5 + 1.5 * jaw + look.cheeks + 0.6 * grow) * wide, 27, 5),
+            ((34 + 4.5 * jaw + 0.9 * grow) * wide, 44 + 1.5 * jaw, 13),
+            ((19.5 + 4 * jaw + 0.7 * grow) * wide, 57 + chin + 0.8 * long, 23), (8, 62 + chin + long, 29),
+            (0, 62.6 + chin + long, 30),
         ]  # fmt: skip
         points = mirror(np.array(right, dtype=float))
     half = [(0, 22.5), (8, 21.5), (18, 24), (25, 31), (28.5, 39.5), (22, 35.5), (12, 31), (0, 30.5)]

@@ -63,7 +63,7 @@ def styled(look: Look) -> Hair:
 
 
 def _arc(look: Look, offset, start: float, end: float, count: int = 25, z: float = -5.0) -> np.ndarray:
-    """Points around the skull from angle `start` to `end` (degrees from the top, clockwise), `offset(angle)` outside."""
+    """Points around the skull from angle `start` to `end` (degrees clockwise from the top), `offset(angle)` outside."""
     angle = np.linspace(start, end, count)
     out = np.broadcast_to(offset(angle) if callable(offset) else offset, angle.shape)
     a = np.radians(angle)
@@ -98,8 +98,12 @@ def _wide(look: Look, points: Sequence) -> np.ndarray:
     return p
 
 
-_EVEN_LINE = [(46.5, 6), (44.5, -8), (42, -16), (40, -29), (33, -39), (18, -44), (0, -45), (-18, -44), (-33, -39),
-              (-40, -29), (-42, -16), (-44.5, -8), (-46.5, 6)]  # fmt: skip
+def _even(right: Sequence) -> list[tuple[float, float]]:
+    """A hairline from right to left out of its right half, which ends on the middle of the forehead."""
+    return [*right, *((-x, y) for x, y in reversed(right[:-1]))]
+
+
+_EVEN_LINE = _even([(46.5, 6), (44.5, -8), (42, -16), (40, -29), (33, -39), (18, -44), (0, -45)])
 
 
 def _bald(look: Look) -> Hair:
@@ -136,7 +140,8 @@ def _side_part(look: Look) -> Hair:
         98,
     )
     line = np.array(
-        [(46.5, 8), (44.5, -8), (42, -18), (38, -31), (27, -43), (21, -49), (12, -41), (-4, -35.5), (-20, -33.5), (-33, -33),
+        [(46.5, 8), (44.5, -8), (42, -18), (38, -31), (27, -43), (21, -49), (12, -41), (-4, -35.5),
+         (-20, -33.5), (-33, -33),
          (-40, -27), (-43.5, -16), (-45, -6), (-46.5, 8)], dtype=float
     )  # fmt: skip
     if side < 0:
@@ -208,8 +213,7 @@ def _curly(look: Look) -> Hair:
     rng = np.random.default_rng(look.details)
     volume = 8 + 10 * look.hair_volume
     outer = _arc(look, lambda a: 1 + volume * (1 - smoothstep(45, 104, np.abs(a))), -102, 102)
-    line = [(46.5, 6), (43, -10), (41, -20), (40, -31), (33, -36), (26, -41), (18, -36), (9, -40), (0, -35.5), (-9, -40), (-18, -36),
-            (-26, -41), (-33, -36), (-40, -31), (-41, -20), (-43, -10), (-46.5, 6)]  # fmt: skip
+    line = _even([(46.5, 6), (43, -10), (41, -20), (40, -31), (33, -36), (26, -41), (18, -36), (9, -40), (0, -35.5)])
     shape = np.concatenate([_lobes(outer, 15, 4.6, rng), spline(_on_skin(_wide(look, line), 3), 6)])
     return Hair(front=(Part(shape), *_curl_marks(look, rng, -7, volume * 0.5, 22)))
 
@@ -218,8 +222,7 @@ def _afro(look: Look) -> Hair:
     rng = np.random.default_rng(look.details)
     volume = 20 + 12 * look.hair_volume
     outer = _arc(look, lambda a: volume * (1 - 0.35 * smoothstep(70, 130, np.abs(a))), -140, 140, z=-16)
-    line = [(47, 8), (43.5, -10), (42, -22), (37.5, -34), (30, -38), (21, -42), (11, -41), (0, -43), (-11, -41), (-21, -42), (-30, -38),
-            (-37.5, -34), (-42, -22), (-43.5, -10), (-47, 8)]  # fmt: skip
+    line = _even([(47, 8), (43.5, -10), (42, -22), (37.5, -34), (30, -38), (21, -42), (11, -41), (0, -43)])
     front_arc = _arc(look, lambda a: 0.86 * volume * (1 - smoothstep(60, 106, np.abs(a))), -104, 104)
     front = np.concatenate([_lobes(front_arc, 19, 2.6, rng), spline(_on_skin(_wide(look, line), 3), 6)])
     return Hair(
@@ -232,8 +235,8 @@ def _curtain(look: Look, part_x: float, volume: float) -> tuple[Part, list[Part]
     """Front hair parted at `part_x` that falls to both sides of the forehead and past the temples."""
     outer = _arc(look, lambda a: volume * (1 - 0.25 * smoothstep(60, 100, np.abs(a))), -104, 104)
     p = part_x
-    line = [(45.5, 22), (42.5, 4), (41, -10), (37, -24), (29, -36), (p + 9, -47), (p + 1, -53), (p - 9, -47), (-29, -36), (-37, -24),
-            (-41, -10), (-42.5, 4), (-45.5, 22)]  # fmt: skip
+    line = [(45.5, 22), (42.5, 4), (41, -10), (37, -24), (29, -36), (p + 9, -47), (p + 1, -53), (p - 9, -47),
+            (-29, -36), (-37, -24), (-41, -10), (-42.5, 4), (-45.5, 22)]  # fmt: skip
     strands = [_strand([(p, -53), (p * 0.95, -60), (p * 0.8, -66)], -0.9, 1.4, 0.6)]
     for s in (-1, 1):
         strands += [
@@ -247,8 +250,7 @@ def _curtain(look: Look, part_x: float, volume: float) -> tuple[Part, list[Part]
 def _fringe(look: Look, volume: float) -> tuple[Part, list[Part]]:
     """Front hair cut straight above the brows."""
     outer = _arc(look, lambda a: volume * (1 - 0.25 * smoothstep(60, 100, np.abs(a))), -104, 104)
-    line = [(45.5, 24), (42.5, 4), (41.5, -12), (38, -26), (27, -27.5), (14, -28.5), (0, -28), (-14, -28.5), (-27, -27.5), (-38, -26),
-            (-41.5, -12), (-42.5, 4), (-45.5, 24)]  # fmt: skip
+    line = _even([(45.5, 24), (42.5, 4), (41.5, -12), (38, -26), (27, -27.5), (14, -28.5), (0, -28)])
     strands = [_strand([(x * 0.35, -64), (x * 0.8, -50), (x, -30)], t, 1.7, 0.3) for x, t in
                ((-31, 0.5), (-20, 0.6), (-9, -0.5), (3, 0.6), (14, -0.4), (26, 0.4))]  # fmt: skip
     return Part(_cap(outer, _wide(look, line))), strands
@@ -320,8 +322,7 @@ def _wavy_bob(look: Look) -> Hair:
     return _flowing(look, _curtain(look, 24 * look.hair_part, 10 + 6 * look.hair_volume), 58, 3.4, 60.0)
 
 
-_PULLED_LINE = [(46.5, 4), (44, -9), (42, -19), (38.5, -31), (30, -41), (16, -46.5), (0, -48), (-16, -46.5), (-30, -41), (-38.5, -31),
-                (-42, -19), (-44, -9), (-46.5, 4)]  # fmt: skip
+_PULLED_LINE = _even([(46.5, 4), (44, -9), (42, -19), (38.5, -31), (30, -41), (16, -46.5), (0, -48)])
 
 
 def _pulled_back(look: Look) -> tuple[Part, list[Part]]:
@@ -340,10 +341,12 @@ def _bun(look: Look) -> Hair:
     size = 17 + 6 * look.hair_volume
     angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     knot = np.column_stack([1.08 * size * np.cos(angle), -64 - 0.55 * size + size * np.sin(angle), np.full(30, -14.0)])
+    lit = [(-0.8, -62, -0.5), (-0.2, -66, -1.1), (0.7, -64, -0.7)]
+    dim = [(-0.5, -60, -0.2), (0.1, -64, -0.7), (0.8, -60, -0.4)]
     swirl = [
-        Part(spline([(-0.8 * size, -62 - 0.5 * size, -14), (-0.2 * size, -66 - 1.1 * size, -14), (0.7 * size, -64 - 0.7 * size, -14)], 7), 0.6, 1.8, 0.4),
-        Part(spline([(-0.5 * size, -60 - 0.2 * size, -14), (0.1 * size, -64 - 0.7 * size, -14), (0.8 * size, -60 - 0.4 * size, -14)], 7), -0.5, 1.6, 0.4),
-    ]  # fmt: skip
+        Part(spline([(x * size, y + lift * size, -14) for x, y, lift in line], 7), tone, width, 0.4)
+        for line, tone, width in ((lit, 0.6, 1.8), (dim, -0.5, 1.6))
+    ]
     return Hair(back=(Part(knot, 0.35), *swirl), front=(front, *strands))
 
 
@@ -351,7 +354,8 @@ def _ponytail(look: Look) -> Hair:
     front, strands = _pulled_back(look)
     s = 1 if look.hair_part >= 0 else -1
     tail = spline(
-        [(20, -58, -26), (44, -58, -30), (66, -36, -32), (73, -2, -32), (68, 34, -32), (60, 62, -32), (56, 34, -32), (55, 6, -32),
+        [(20, -58, -26), (44, -58, -30), (66, -36, -32), (73, -2, -32), (68, 34, -32), (60, 62, -32), (56, 34, -32),
+         (55, 6, -32),
          (48, -20, -30), (34, -36, -28)], 6, closed=True,
     )  # fmt: skip
     glint = spline([(42, -50, -30), (60, -32, -32), (65, 0, -32), (62, 36, -32)], 6)

@@ -23,7 +23,7 @@ _BOW = 1 - 0.20 * np.exp(-((_T / 0.15) ** 2))  # the dip in the middle of the up
 
 @dataclass(frozen=True)
 class Mouth:
-    """The four curves of the lips in face coordinates, each (33, 2) from left corner to right, and what they enclose."""
+    """The four curves of the lips in face coordinates, each (33, 2) from left to right, and what they enclose."""
 
     upper_outer: np.ndarray
     upper_inner: np.ndarray
@@ -153,9 +153,9 @@ def _draw_inside(brush: Brush, rig: Rig, m: Mouth, pose: Pose) -> None:
     brush.fill(
         rig.face(box, 0.0), linear(left, right, [(0, shaded, 1), (0.28, TEETH, 1), (0.72, TEETH, 1), (1, shaded, 1)])
     )
-    if m.gap > 2.5:
+    if m.gap > 2:
         for x in (-0.29, 0.0, 0.29):
             gap_line = np.array([[x * m.half, top + 0.5], [x * m.half, m.teeth_y - 0.4 - 1.5 * abs(x)]])
-            brush.stroke(rig.face(gap_line), shaded, 0.6, 0.55)
+            brush.stroke(rig.face(gap_line), shaded, 0.6, 0.55 * smoothstep(2, 5, m.gap))
     lip_shadow = rig.face(m.upper_inner + [0, 0.6], 1.0)
     brush.stroke(lip_shadow, CAVITY, 2.4, 0.30)

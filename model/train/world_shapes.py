@@ -51,7 +51,7 @@ def _catmull_rom_basis(steps: int) -> np.ndarray:
 
 
 def spline(points: Sequence, steps: int = 8, closed: bool = False) -> np.ndarray:
-    """A dense smooth polyline through `points` (n, 2 or 3), not to be written to: most are the same in every picture."""
+    """A dense smooth polyline through `points` (n, 2 or 3), read-only: most are the same in every picture."""
     p = np.asarray(points, dtype=float)
     return _dense(p.tobytes(), p.shape[1], steps, closed)
 
