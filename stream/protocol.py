@@ -151,7 +151,7 @@ class Mark(Request):
     type: Literal["mark"] = "mark"
     name: Annotated[str, Field(min_length=1, max_length=200)]
     segment_id: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    offset_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 0.0
+    offset_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 0
 
 
 class Ping(Request):
