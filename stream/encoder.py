@@ -49,6 +49,10 @@ class EncodedFrame:
     pts_90k: int
     due_s: float = 0.0  # monotonic instant at which it was ready to leave
 
+    @property
+    def media_s(self) -> float:
+        return self.pts_90k / VIDEO_RATE
+
 
 @dataclass(frozen=True)
 class EncodedSound:
@@ -59,6 +63,11 @@ class EncodedSound:
     due_s: float = 0.0  # monotonic instant at which it should leave
 
     key = True  # every packet can be decoded by someone who just joined
+
+    @property
+    def media_s(self) -> float:
+        """Of the samples that were last put in, not of those that will come out first."""
+        return (self.pts_48k + OPUS_DELAY_SAMPLES) / SOUND_RATE
 
 
 @dataclass(frozen=True)
