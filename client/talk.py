@@ -135,8 +135,11 @@ class Progress:
             print(file=sys.stderr)
 
 
-async def talk(server: str, character: str | None, sound: Path, out: Path) -> float:
-    """Speaks `sound` and writes `out`; returns its length in seconds. What was received is kept also on failure."""
+async def talk(server: str, character: str | None, sound: Path, out: Path, **options: bool) -> float:
+    """Speaks `sound` and writes `out`; returns its length in seconds. What was received is kept also on failure.
+
+    `options` are those of the session, such as `probe=True`.
+    """
     pcm, rate = read_sound(sound)
     part = out.with_name(out.name + ".part")
     try:
@@ -145,7 +148,7 @@ async def talk(server: str, character: str | None, sound: Path, out: Path) -> fl
         raise VisavisError(f"cannot write {out}: {error.strerror}") from None
     try:
         async with Visavis(server) as visavis:
-            session = await visavis.create_session(character)
+            session = await visavis.create_session(character, **options)
             try:
                 async with session.connect(input_rate=rate) as bot:
                     return await _record(bot, pcm, rate, part)
