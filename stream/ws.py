@@ -7,6 +7,7 @@ Readers never wait for the socket: they fill an Outbox, which leaves out what a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import time
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import events, protocol
 from stream.outbox import Outbox, OutboxConfig
@@ -28,7 +29,7 @@ CONFIGURE_TIMEOUT_S = 10.0
 MAX_ERRORS_IN_A_ROW = 50
 STATS_INTERVAL_S = 1.0
 JPEG_QUALITY = 85
-NORMAL, POLICY_VIOLATION, GOING_AWAY = 1000, 1008, 1001
+NORMAL, POLICY_VIOLATION = 1000, 1008
 
 
 class Seats:
@@ -102,9 +103,9 @@ class Connection:
                             return message
                         raise ProtocolError("not_configured", f"send session.configure before {message.type}", True)
                     except ProtocolError as error:
-                        await self._socket.send_text(protocol.encode_control(self._counted(error)))
+                        await self._transmit(protocol.encode_control(self._counted(error)))
         except TimeoutError:
-            await self._socket.close(POLICY_VIOLATION, f"no session.configure within {CONFIGURE_TIMEOUT_S:.0f} s")
+            await self._close_socket(POLICY_VIOLATION, f"no session.configure within {CONFIGURE_TIMEOUT_S:.0f} s")
             raise _Gone from None
 
     async def _receive(self) -> None:
@@ -239,23 +240,30 @@ class Connection:
     async def _send(self) -> None:
         while True:
             item = self._outbox.pop()
-            try:
-                if isinstance(item, str):
-                    await self._socket.send_text(item)
-                elif item is not None:
-                    await self._socket.send_bytes(item)
-                elif self._close:
-                    if self._socket.application_state is WebSocketState.CONNECTED:
-                        await self._socket.close(*self._close)
-                    raise _Gone
-                else:
-                    self._filled.clear()
-                    await self._filled.wait()
-            except (RuntimeError, OSError):  # the client went away; Starlette says so in either way
-                raise _Gone from None
-            if self._outbox.hopeless:
-                log.warning("client does not read, closing", extra={"session": self._session.id})
+            if item is not None:
+                await self._transmit(item)
+            elif self._close:
+                await self._close_socket(*self._close)
                 raise _Gone
+            else:
+                self._filled.clear()
+                await self._filled.wait()
+            if self._outbox.hopeless:
+                log.warning("client does not read, connection dropped", extra={"session": self._session.id})
+                raise _Gone
+
+    async def _transmit(self, item: str | bytes) -> None:
+        try:
+            if isinstance(item, str):
+                await self._socket.send_text(item)
+            else:
+                await self._socket.send_bytes(item)
+        except (RuntimeError, WebSocketDisconnect):  # Starlette's words for a client that went away
+            raise _Gone from None
+
+    async def _close_socket(self, code: int, reason: str) -> None:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await self._socket.close(code, reason)
 
     async def _relay_events(self) -> None:
         session_events = self._session.events()
