@@ -86,9 +86,10 @@ def _times(events: list[tuple[str, int]], pcm_s16: np.ndarray, rate: int) -> lis
     events = [(name, sample) for name, sample in events if not name.startswith("(")]  # a switch of language
     names = [name for name, _ in events]
     starts = [min(sample, len(pcm_s16)) for _, sample in events]
-    loud = np.flatnonzero(np.abs(pcm_s16) > 2)
+    level = np.abs(pcm_s16.astype(np.int32))
+    loud = np.flatnonzero(level > 0.015 * level.max())  # some voices have an echo that fills the gaps
     for i in range(1, len(starts)):
-        # A voiceless stop is announced at its burst; the closed lips are the digital silence before it.
+        # A voiceless stop is announced at its burst; the closure is the gap before it.
         if names[i] and names[i - 1] and names[i][0] in "ptkcq":
             before = np.searchsorted(loud, starts[i])
             silent_from = loud[before - 1] + 1 if before else 0

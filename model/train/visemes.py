@@ -23,12 +23,14 @@ class Motion:
     lead_s: tuple[float, float, float] = (0.030, 0.045, 0.060)  # rounding is prepared earliest
     rest_lag_s: float = 0.030  # closed within rest_lag + step / 2 of the last sound
     closure_s: float = 0.045  # shortest full closure: longer than a picture of 40 ms, so that one always shows it
-    ramp_s: tuple[float, float] = (0.045, 0.085)  # shortest and longest way in or out of a closure
+    ramp_s: tuple[float, float] = (0.045, 0.080)  # shortest and longest way in or out of a closure
+    bite_gap_s: float = 0.10  # the lip does not leave the teeth between the two sounds of "moved fast"
     loudness_per_db: float = 0.025
     loudness_range: tuple[float, float] = (0.75, 1.1)
 
 
-# open, width, round; then how strongly the phone holds each of them against its neighbours.
+# open, width, round; then how strongly the phone holds each of them against its neighbours. The jaw behind closed lips
+# is free to prepare the next vowel: p, b, m hold no opening, the closure laid over it does.
 _POSTURES: dict[str, tuple[float, float, float, float, float, float]] = {
     "sil": (0.00, 0.00, 0.00, 1.0, 0.7, 0.8),
     "aa": (0.92, 0.02, 0.00, 1.0, 0.7, 0.8),
@@ -49,11 +51,11 @@ _POSTURES: dict[str, tuple[float, float, float, float, float, float]] = {
     "r": (0.24, -0.30, 0.50, 0.7, 0.7, 0.8),
     "rr": (0.26, 0.10, 0.00, 0.5, 0.2, 0.2),
     "l": (0.32, 0.12, 0.00, 0.5, 0.25, 0.2),
-    "m": (0.00, 0.00, 0.00, 0.5, 0.4, 0.2),
+    "m": (0.25, 0.00, 0.00, 0.15, 0.4, 0.2),
     "n": (0.20, 0.12, 0.00, 0.6, 0.25, 0.2),
     "ng": (0.28, 0.10, 0.00, 0.3, 0.15, 0.15),
-    "p": (0.00, 0.00, 0.00, 0.5, 0.4, 0.2),
-    "b": (0.00, 0.00, 0.00, 0.5, 0.4, 0.2),
+    "p": (0.25, 0.00, 0.00, 0.15, 0.4, 0.2),
+    "b": (0.25, 0.00, 0.00, 0.15, 0.4, 0.2),
     "t": (0.15, 0.15, 0.00, 0.7, 0.3, 0.25),
     "d": (0.16, 0.15, 0.00, 0.7, 0.3, 0.25),
     "k": (0.26, 0.08, 0.00, 0.35, 0.15, 0.1),
@@ -106,8 +108,8 @@ def mouth_track(
         influence = _influences(phones, times, motion.step_s[channel], motion.lead_s[channel], motion.rest_lag_s)
         weight = influence * postures[:, 3 + channel]
         track[:, channel] = (weight @ postures[:, channel]) / np.maximum(weight.sum(1), 1e-9)
-    closed = _gate(phones, CLOSED, times, motion)
-    bitten = _gate(phones, BITTEN, times, motion)
+    closed = _gate(phones, CLOSED, times, motion, motion.ramp_s[0])
+    bitten = _gate(phones, BITTEN, times, motion, motion.bite_gap_s)
     track[:, 0] *= 1 - closed
     track[:, 3] = bitten * (1 - closed)
     return np.clip(track, (0, -1, 0, 0), 1).astype(np.float32)
@@ -140,20 +142,26 @@ def _gains(phones: Sequence[Timed], loudness: np.ndarray | None, rate_hz: int, m
     return gains
 
 
-def _gate(phones: Sequence[Timed], which: frozenset[str], times: np.ndarray, motion: Motion) -> np.ndarray:
-    """1 while the lips are held by one of these phones, smoothly 0 elsewhere."""
+def _gate(
+    phones: Sequence[Timed], which: frozenset[str], times: np.ndarray, motion: Motion, held_over_s: float
+) -> np.ndarray:
+    """1 while the lips are held by one of these phones, or between two of them this close; smoothly 0 elsewhere."""
     cores: list[list[float]] = []
+    spoken_since = True
     for name, start_s, end_s in phones:
         if name not in which:
+            spoken_since |= name != "sil"
             continue
         # The label begins with the closing and ends with the burst, both of them still audible.
         from_s, to_s = start_s + 0.1 * (end_s - start_s), end_s - 0.2 * (end_s - start_s)
         short = max(0.0, motion.closure_s - (to_s - from_s))
         from_s, to_s = from_s - 0.6 * short, to_s + 0.4 * short
-        if cores and from_s - cores[-1][1] < motion.ramp_s[0]:
-            cores[-1][1] = to_s  # nobody parts the lips between the two sounds of "lamp board"
+        near = bool(cores) and from_s - cores[-1][1] < held_over_s
+        if near or (which is CLOSED and not spoken_since):
+            cores[-1][1] = to_s  # nobody parts the lips between the two sounds of "lamp board", nor in a pause there
         else:
             cores.append([from_s, to_s])
+        spoken_since = False
     gate = np.zeros(len(times))
     for i, (from_s, to_s) in enumerate(cores):
         before = from_s - cores[i - 1][1] if i else np.inf
