@@ -56,6 +56,7 @@ class PeerClosed(Exception):
 @dataclass(frozen=True)
 class PeerConfig:
     connect_timeout_s: float = 15.0
+    close_timeout_s: float = 5.0
     stats_interval_s: float = 1.0
     consent: ConsentConfig = field(default_factory=ConsentConfig)
 
@@ -166,7 +167,7 @@ class Peer:
         first = not self._ending.is_set()
         self._ending.set()
         if self._task is None:
-            await self._connection.close()
+            await self._close_connection()
             if first:
                 self._tell_closed()
             return
@@ -263,14 +264,22 @@ class Peer:
             self._ending.set()
             for work in works:
                 work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
             try:
-                await self._connection.close()
+                await asyncio.gather(*works, return_exceptions=True)
+                await self._close_connection()
             finally:
                 for track in self._tracks.values():
                     track.stop()
                 self.session.detach()
                 self._tell_closed()
+
+    async def _close_connection(self) -> None:
+        """Bounded: aiortc also closes by itself, and if that is cancelled half-way, waiting for it never ends."""
+        try:
+            async with asyncio.timeout(self._config.close_timeout_s):
+                await self._connection.close()
+        except TimeoutError:
+            logger.warning("a connection did not close within %.0f s", self._config.close_timeout_s)
 
     async def _live(self) -> None:
         """Connects in time or gives up, then listens; ends with the client's sound if that is all it is here for."""
