@@ -26,7 +26,15 @@ class Tick:
     pcm_48k: np.ndarray  # int16, the sound of this interval, always complete
     pts_48k: int  # index of its first sample on the session's clock
     speech_segment: int | None = None  # queued segment heard in it
-    stamps: dict[str, float] = field(default_factory=dict)  # stage -> monotonic seconds
+    stamps: dict[str, float] = field(default_factory=dict)  # capture, chunk, pictures, pace -> monotonic seconds
+    stage_s: dict[str, float] = field(default_factory=dict)  # what the picture took on its way, by stage
+
+
+@dataclass(frozen=True)
+class _Picture:
+    frame: np.ndarray
+    stamps: dict[str, float]
+    stage_s: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class PacerConfig:
     lead_s: float = 0.015  # time kept between the slowest recent picture and its deadline
     window_s: float = 5.0  # what counts as recent
     slew_s: float = 0.001  # most the base moves per frame
-    settle_s: float = 1.5  # after the first picture, while nobody speaks, the base moves faster and forgets sooner
+    settle_s: float = 1.5  # after settle(), while nobody speaks, the base moves faster and forgets sooner
     settle_slew_s: float = 0.008
     settle_window_s: float = 0.5
     forgive_after: int = 20  # with so many pictures in the window the slowest is forgiven
@@ -52,15 +60,14 @@ class Pacer:
         self._fps = fps
         self._samples = PLAYBACK_RATE // fps
         self._base: float | None = None  # None until the first picture
-        self._started_at = 0.0
+        self._settling_since = 0.0
         self._required: deque[tuple[float, float]] = deque()  # (arrival, smallest base that would have served it)
         self._sound = np.zeros(0, np.int16)
         self._sound_first = 0  # position of its first sample
         self._captures: deque[tuple[int, float]] = deque(maxlen=256)  # (frame, when its last sample came)
-        self._pictures: dict[int, tuple[np.ndarray, dict[str, float]]] = {}
-        self._shown: np.ndarray | None = None
+        self._pictures: dict[int, _Picture] = {}
+        self._shown: _Picture | None = None
         self._shown_index = -1
-        self._shown_stamps: dict[str, float] = {}
         self.next_index = 0
         self.repeated = self.late = self.dropped = self.skipped = 0  # counts since the beginning
 
@@ -85,12 +92,19 @@ class Pacer:
         if self._base is None:  # nothing is released yet; a picture for older sound will not come
             self._drop_sound_before(self._sound_first + len(self._sound) - PLAYBACK_RATE)
 
-    def push_pictures(self, first_index: int, frames: np.ndarray, now: float, stamps: dict[str, float]) -> None:
-        """The pictures of one chunk, f h w c."""
+    def push_pictures(
+        self,
+        first_index: int,
+        frames: np.ndarray,
+        now: float,
+        stamps: dict[str, float] | None = None,
+        stage_s: dict[str, float] | None = None,
+    ) -> None:
+        """The pictures of one chunk, f h w c; the last two come back in the ticks that show them."""
         required = now - first_index / self._fps
         if self._base is None:
             self._base = required + self._config.lead_s
-            self._started_at = now
+            self.settle(now)
             self.next_index = max(first_index, -(-self._sound_first // self._samples))
             self._drop_sound_before(self.next_index * self._samples)
         self._required.append((now, required))
@@ -99,10 +113,15 @@ class Pacer:
                 self.dropped += 1
                 continue
             frame.flags.writeable = False
-            self._pictures[index] = (frame, stamps)
+            self._pictures[index] = _Picture(frame, {**(stamps or {}), "pictures": now}, stage_s or {})
         while len(self._pictures) > self._config.most_pictures:
             del self._pictures[min(self._pictures)]
             self.dropped += 1
+
+    def settle(self, now: float) -> None:
+        """Arrivals have a new rhythm from here on (a first picture, a microphone that begins): look at them afresh."""
+        self._settling_since = now
+        self._required.clear()
 
     def next_deadline(self) -> float | None:
         """When to call `due` next; None while nothing can leave: no picture yet, or the sound is not there."""
@@ -119,7 +138,7 @@ class Pacer:
             return None
         index, self.next_index = self.next_index, self.next_index + 1
         repeated = not self._show_newest(index)
-        stamps = {**self._shown_stamps, "pace": now}
+        stamps = {**(self._shown.stamps if self._shown else {}), "pace": now}
         captured = self._captured(index)
         if captured is not None:
             stamps["capture"] = captured
@@ -128,13 +147,14 @@ class Pacer:
         self._follow(now, quiet)
         return Tick(
             index=index,
-            frame=self._shown,
+            frame=self._shown.frame if self._shown else None,
             picture_index=self._shown_index,
             repeated=repeated,
             late_s=late_s,
             pcm_48k=pcm_48k,
             pts_48k=index * self._samples,
             stamps=stamps,
+            stage_s=self._shown.stage_s if self._shown else {},
         )
 
     def clear(self) -> None:
@@ -150,8 +170,7 @@ class Pacer:
         newest = max(ready, default=-1)
         fresh = newest > self._shown_index and newest >= index - self._config.most_stale_frames
         if fresh:
-            self._shown, self._shown_stamps = self._pictures[newest]
-            self._shown_index = newest
+            self._shown, self._shown_index = self._pictures[newest], newest
             self.late += newest < index
         else:
             self.repeated += 1
@@ -162,7 +181,7 @@ class Pacer:
 
     def _follow(self, now: float, quiet: bool) -> None:
         """Move the base towards the earliest steady one."""
-        settling = now - self._started_at < self._config.settle_s
+        settling = now - self._settling_since < self._config.settle_s
         window_s = self._config.settle_window_s if settling else self._config.window_s
         while self._required and self._required[0][0] < now - window_s:
             self._required.popleft()

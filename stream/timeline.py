@@ -10,7 +10,7 @@ what follows then stands where it would have stood, and is heard no later than b
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -39,6 +39,7 @@ class Appended:
     pieces: tuple[tuple[int, Piece], ...]  # queued speech in it: (position, what)
     arrived_at: float  # when its last sample came
     clocked: bool  # made by the server's clock: sample by sample, not all at once
+    attached: bool = False  # a microphone begins here: arrivals have a new rhythm
 
     @property
     def end_sample(self) -> int:
@@ -139,7 +140,7 @@ class Timeline:
         kept = pcm_48k[max(0, self.head - start) :]
         self.live, self._stalled, self._owed, self._resumed_at = True, False, 0, None
         self._seconds.clear()
-        return self._live_append(np.concatenate([silence, kept]), now)
+        return replace(self._live_append(np.concatenate([silence, kept]), now), attached=True)
 
     def _live_append(self, pcm_48k: np.ndarray, now: float) -> Appended:
         appended = self._append(pcm_48k, now, clocked=False)

@@ -27,8 +27,10 @@ class VadConfig:
     stop_probability: float = 0.35
     start_blocks: int = 2  # in a row, 64 ms
     stop_s: float = 0.3
-    gate_probability: float = 0.25
+    gate_probability: float = 0.3
     gate_hangover_s: float = 0.25
+    gate_hint: float = 0.2  # already this opens, but not for long: a soft onset goes on to be sure, music does not
+    gate_hint_s: float = 0.064
     gate_before_s: float = 0.2  # opened into the past: soft onsets come before the network is sure
     gate_fade_s: float = 0.01
 
@@ -102,15 +104,16 @@ class Gate:
 
     def __init__(self, config: VadConfig) -> None:
         self._before = round(config.gate_before_s * MODEL_RATE)
-        self._hangover = round(config.gate_hangover_s * MODEL_RATE)
         self._fade = max(1, round(config.gate_fade_s * MODEL_RATE))
-        self._threshold = config.gate_probability
+        self._config = config
         self._open: list[tuple[int, int]] = []  # (first, end), in order, apart from each other
 
     def step(self, probability: float, first_sample: int) -> None:
-        if probability < self._threshold:
+        if probability < self._config.gate_hint:
             return
-        first, end = first_sample - self._before, first_sample + BLOCK + self._hangover
+        sure = probability >= self._config.gate_probability
+        held_s = self._config.gate_hangover_s if sure else self._config.gate_hint_s
+        first, end = first_sample - self._before, first_sample + BLOCK + round(held_s * MODEL_RATE)
         if self._open and first <= self._open[-1][1] + self._fade:
             self._open[-1] = (self._open[-1][0], max(end, self._open[-1][1]))
         else:

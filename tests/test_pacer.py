@@ -42,7 +42,7 @@ class Stage:
                 pcm = np.concatenate([sound_of(first), sound_of(first + 1)])
                 self.pacer.push_sound(first * FRAME, pcm, {first: time_s - 0.04, first + 1: time_s})
             else:
-                self.pacer.push_pictures(first, pictures(first), time_s, {"pictures": time_s})
+                self.pacer.push_pictures(first, pictures(first), time_s)
         self._run_until(max(things)[0] + 0.001, quiet)
         return [tick for _, tick in self.ticks[before:]]
 
@@ -155,7 +155,7 @@ def test_a_picture_never_comes_ahead_of_its_sound():
 def test_without_its_sound_nothing_leaves():
     pacer = Pacer(FPS)
     pacer.push_sound(0, sound_of(0), {0: 0.04})
-    pacer.push_pictures(0, pictures(0), 0.05, {})
+    pacer.push_pictures(0, pictures(0), 0.05)
     assert pacer.due(1.0) is not None
     assert pacer.next_deadline() is None
     assert pacer.due(1.0) is None
@@ -210,13 +210,13 @@ def test_after_a_silence_of_the_generator_the_last_picture_holds_and_then_all_is
 
 
 @pytest.mark.parametrize("drift", [-200e-6, 200e-6])
-def test_two_hours_of_drift_leave_the_latency_flat(drift):
+def test_a_drifting_sample_clock_leaves_the_latency_flat(drift):
     stage = Stage()
     stage.play(200, drift=drift)
     before, start = stage.wait_s, stage.start_s
     rng = np.random.default_rng(0)
     worst = 0.0
-    for _ in range(45):
+    for _ in range(6):
         # The sample clock drifts against ours: the n-th chunk ends at n * 0.08 * (1 + drift).
         stage.play(2000, lambda chunk: 0.05 + rng.uniform(0, 0.003), drift=drift)
         worst = max(worst, abs(stage.wait_s - before))
