@@ -12,6 +12,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from stream.encoder import EncoderHub
 from stream.subscription import Subscription
+from tests.browser import network_flags
 
 SIZE = 64
 FPS = 25
@@ -116,6 +117,7 @@ class Client:
     """Offers, takes the answer, and collects what comes."""
 
     def __init__(self, audio: str | None = "sendrecv", video: str | None = "recvonly", channel: bool = False) -> None:
+        network_flags()  # WebRTC needs an address besides loopback; a closed container gets one
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.frames: list[av.VideoFrame] = []
         self.sound: list[av.AudioFrame] = []

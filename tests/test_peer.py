@@ -107,13 +107,14 @@ async def test_lost_microphone_packets_become_silence_and_no_delay_stays():
         peer = Peer(session, "duplex")
         await client.connect(peer)
         client.lose_outgoing(0.1)
-        await until(lambda: peer.stats()["microphone_packets_lost"] >= 3)
-        await until(lambda: len(session.heard[-1]) == 960)
-        heard = sum(map(len, session.heard))
+        await until(lambda: peer.stats()["microphone_silence_ms"] >= 60)
+        assert peer.stats()["microphone_packets_lost"] >= 3
         track = client.connection.getSenders()[0].track
-        behind = (track._samples - heard) / 960
-        assert peer.stats()["microphone_silence_ms"] >= 60
-        assert behind < 10  # packets; stock would be 14 behind, and stay so
+
+        def packets_behind() -> float:
+            return (track._samples - sum(map(len, session.heard))) / 960
+
+        await until(lambda: packets_behind() < 8)  # stock would be 14 behind, and stay so
         await peer.close()
 
 
@@ -150,10 +151,11 @@ async def test_ten_connections_leave_no_thread_task_or_descriptor():
 
         def held() -> tuple[int, int, int]:
             gc.collect()
-            return threading.active_count(), len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+            # The pools' few threads are not the connection's; they start when first needed.
+            threads = sum(not thread.name.startswith(("encoder", "asyncio")) for thread in threading.enumerate())
+            return threads, len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
 
-        for _ in range(2):  # the encoders' threads start once
-            await once()
+        await once()
         await asyncio.sleep(0)
         before = held()
         for _ in range(10):
