@@ -4,7 +4,7 @@ Latency is counted from the moment a frame's own last sound sample arrived to th
 """
 
 from collections import deque
-from statistics import median
+from statistics import fmean, median
 
 from stream.pacer import Tick
 from stream.timing import PLAYBACK_RATE
@@ -25,7 +25,10 @@ class LatencyLog:
         self._ticks.append((stamps["pace"], behind_s, total_s, tick.repeated, stages_of(tick)))
 
     def summary(self) -> dict:
-        """fps (new pictures a second), latency, how far pictures trail their sound, and the stages."""
+        """fps (new pictures a second), latency, how far pictures trail their sound, and the mean of each stage.
+
+        The frames of a chunk wait for it and after it by turns; only the means of stages add up to the whole.
+        """
         if len(self._ticks) < 2:
             return {"fps": None, "latency_ms": None, "latency_p95_ms": None, "av_offset_ms": None, "stages_ms": {}}
         released, behind, totals, repeated, stages = zip(*self._ticks, strict=True)
@@ -37,7 +40,7 @@ class LatencyLog:
             "latency_ms": _ms(median(totals)) if totals else None,
             "latency_p95_ms": _ms(totals[int(0.95 * (len(totals) - 1))]) if totals else None,
             "av_offset_ms": _ms(sorted(behind)[int(0.95 * (len(behind) - 1))]),
-            "stages_ms": {name: _ms(median(one[name] for one in stages if name in one)) for name in names},
+            "stages_ms": {name: _ms(fmean(one[name] for one in stages if name in one)) for name in names},
         }
 
 

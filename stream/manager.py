@@ -4,9 +4,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
+from stream import vad
 from stream.clock import Clock
 from stream.metrics import Metrics
 from stream.session import Encoders, Generation, Session, SessionOptions, UnknownCharacter, require_character
@@ -26,7 +28,7 @@ class ServerFull(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Pool(Generation):
+class Pool(Generation, Protocol):
     """What the manager needs of the pool besides: how many sessions it carries, and whom to give the pictures."""
 
     info: object
@@ -57,6 +59,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         pool.on_chunk = self._on_chunk
+        vad.prepare()
 
     def __len__(self) -> int:
         return len(self._sessions)

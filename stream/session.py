@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 PROBE_PEAK = 3277  # -20 dBFS
 PROBE_SIZE = 32  # pixels
 CREDIT_STEP_MS = 250  # a credit is worth telling when it has grown by this much
+OVERSLEPT_S = 0.01  # waking so much later than asked means that nobody was served meanwhile
 AWAITED_CHUNKS = 64  # chunks whose pictures may still come
 
 
@@ -263,8 +264,10 @@ class Session:
     async def _run(self) -> None:
         while self.reason is None:
             self._wake.clear()
-            self._asleep_until = None
             now = self._clock.now()
+            if self._asleep_until is not None and now - self._asleep_until > OVERSLEPT_S:
+                self._timeline.excuse(now)
+            self._asleep_until = None
             while appended := self._timeline.advance(now, self._chunker.need):
                 self._place(appended)
             while tick := self._pacer.due(now, quiet=self.state is not SessionState.SPEAKING):

@@ -26,6 +26,7 @@ class TimelineConfig:
     tolerance_s: float = 0.060  # how late a live sample may be before silence takes its place
     gone_s: float = 0.5  # a microphone silent for this long is gone; its next sample is a new beginning
     patience_s: float = 0.15  # how long late samples are discarded before we accept that the rest was never made
+    excuse_s: float = 0.03  # time given to sound that may be waiting unread because we were not listening
     ahead_s: float = 0.1  # a burst that would run this far ahead of its time is old sound: discarded
     anchor_window_s: float = 5.0  # the anchor is the smallest of this long
 
@@ -79,11 +80,18 @@ class Timeline:
         self._stalled = False
         self._resumed_at: float | None = None
         self._last_arrival = now
+        self._excused_until = now
 
     def deadline(self, need: int) -> float:
         """When `advance` will fill up to position `need` if nothing arrives until then."""
-        waiting = self.live and not self._stalled
-        return self._anchor + need / PLAYBACK_RATE + (self._config.tolerance_s if waiting else 0.0)
+        expected = self._anchor + need / PLAYBACK_RATE
+        if self.live and not self._stalled:
+            return max(expected + self._config.tolerance_s, self._excused_until)
+        return expected
+
+    def excuse(self, now: float) -> None:
+        """This process was held up: what seems late may only be unread. Call before `advance`."""
+        self._excused_until = now + self._config.excuse_s
 
     def push(self, pcm_48k: np.ndarray, now: float) -> Appended | None:
         """A block of the microphone. None: it was too late, or empty."""

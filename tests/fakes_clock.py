@@ -36,6 +36,10 @@ class FakeClock:
             await self._settle()
         self._now = end_s
 
+    def jump(self, duration_s: float) -> None:
+        """Time passes while nobody runs, as when the process is held up; sleepers wake with the next `advance`."""
+        self._now += duration_s
+
     async def _settle(self) -> None:
         for _ in range(6):  # let woken tasks run and wait anew
             await asyncio.sleep(0)

@@ -156,6 +156,19 @@ async def test_after_a_stall_of_the_microphone_everything_is_as_before(lost):
         assert sum(tick.repeated for tick in ticks) <= 6
 
 
+async def test_a_server_that_was_held_up_hears_what_waited_meanwhile():
+    async with studio() as s:
+        await s.run(1.0)
+        await s.talk(2.0)
+        s.clock.jump(0.2)  # the loop was blocked: nobody ran
+        await s.run(0)
+        for packet in range(10):
+            s.session.push_microphone(np.full(PACKET, 20_000 + packet, np.int16), 48_000)
+        await s.talk(1.0)
+        heard = set(sound(s.ticks).tolist())
+        assert {20_000 + packet for packet in range(10)} <= heard
+
+
 async def test_a_microphone_that_stops_leaves_a_living_face_with_normal_latency():
     async with studio() as s:
         await s.talk(3.0)

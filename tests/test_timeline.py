@@ -148,6 +148,26 @@ def test_single_lost_packets_cost_no_other_packet():
     assert listener.timeline.filled == 0
 
 
+def test_sound_that_waited_because_we_were_held_up_is_not_taken_for_lost():
+    listener = Listener()
+    listener.talk(0.0, 2.0)
+    now = listener.start_s + 2.2
+    listener.timeline.excuse(now)
+    assert listener.timeline.advance(now, listener.need) is None
+    for packet in range(101, 111):  # all that came in the meantime, read at once
+        listener.hear(2.2 + packet * 1e-4, packet)
+    assert packets_in(listener.sound) == list(range(1, 111))
+    assert listener.timeline.filled == 0
+
+
+def test_an_excuse_does_not_hold_up_for_long():
+    listener = Listener()
+    listener.talk(0.0, 2.0)
+    now = listener.start_s + 2.2
+    listener.timeline.excuse(now)
+    assert listener.timeline.advance(now + 0.031, listener.need) is not None
+
+
 def test_a_microphone_that_stops_for_ever_leaves_silence_on_time():
     listener = Listener()
     listener.talk(0.0, 2.0)
