@@ -11,7 +11,7 @@ from stream.aiortc_fixes import MediaClock
 from stream.clock import Clock
 from stream.encoder import SOUND_RATE, VIDEO_RATE, CodedReader, EncodedFrame, EncoderHub, StreamEnded
 
-MAX_FILL_SAMPLES = SOUND_RATE  # a longer gap is a source that paused: its clock says nothing any more
+MAX_FILL_SAMPLES = SOUND_RATE * 2 // 5  # a longer gap is a source that paused: the session begins anew with it
 
 
 class AvatarTrack(MediaStreamTrack):
