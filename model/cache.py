@@ -66,6 +66,10 @@ class KVCache:
         end = self.context_keys.shape[2] - without_newest * self.frame_tokens
         return self.context_keys[layer, :, :end], self.context_values[layer, :, :end]
 
+    def clone(self) -> "KVCache":
+        parts = (self.keys, self.context_keys, self.context_values)
+        return KVCache(self.sink_tokens, self.frame_tokens, *(part.clone() for part in parts))
+
     def select(self, row: int) -> "KVCache":
         """One session's part of a batch, as a view."""
         parts = (x[:, row : row + 1] for x in (self.keys, self.context_keys, self.context_values))

@@ -1,0 +1,215 @@
+"""Third stage: the causal transformer learns to film.
+
+    python -m model.train.transformer --minutes 60
+
+Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as they
+are in the stream, or not. The network predicts the clean frame. In the second part of the budget the clean past is made
+of the network's own predictions, because that is what it will stand on when it runs.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model.audio import AudioConfig, AudioEncoder, frame_prompts, windows_of
+from model.character import box_mask
+from model.dit import Conditions, DiT
+from model.motion import MOTION_CENTRE
+from model.presets import EMBEDDED
+from model.sampler import add_noise
+from model.text import no_text
+from model.train.augment import SPEECH_RMS, augment
+from model.train.run import Run, learning_rate, set_learning_rate
+
+MOUTH_WEIGHT = 6.0
+REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
+
+
+@dataclass(frozen=True)
+class Batch:
+    latents: Tensor  # b t c h w
+    reference: Tensor  # b c h w
+    exp: Tensor  # b t 4
+    pose: Tensor
+    prompts: Tensor  # b f positions states channels
+    face_mask: Tensor  # b 1 1 h w
+    weight: Tensor  # b h w of each latent cell in the loss
+
+
+class Clips:
+    """All clips in memory, with the sound of each heard in several ways."""
+
+    def __init__(self, folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> None:
+        paths = sorted(folder.glob("*.safetensors"))
+        if not paths:
+            raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
+        clips = [load_file(path) for path in paths]
+        self.latents, self.reference, self.exp, self.pose, self.mouth = (
+            torch.stack([clip[name] for clip in clips]) for name in ("latents", "reference", "exp", "pose", "mouth")
+        )
+        rows, columns = EMBEDDED.latent_size
+        self.face = torch.stack([box_mask(clip["face_box"].tolist(), rows, columns) for clip in clips])
+        lips = torch.stack([box_mask(clip["mouth_box"].tolist(), rows, columns) for clip in clips])
+        self.weight = 1 + (MOUTH_WEIGHT - 1) * lips
+        self.weight /= self.weight.mean((1, 2), keepdim=True)
+        self.states = _hear(clips, encoder, variants, seed)
+        self.silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
+
+    def batch(self, rng: np.random.Generator, size: int, length: int) -> Batch:
+        clip = rng.integers(len(self.latents), size=size)
+        start = rng.integers(0, self.latents.shape[1] - length + 1, size=size)
+        heard = rng.integers(self.states.shape[1], size=size)
+
+        def cut(x: Tensor) -> Tensor:
+            return torch.stack([x[c, s : s + length] for c, s in zip(clip, start, strict=True)]).float()
+
+        latents, exp, pose = cut(self.latents), cut(self.exp), cut(self.pose)
+        states = torch.stack([self.states[c, v, s : s + length] for c, v, s in zip(clip, heard, start, strict=True)])
+        prompts = _prompts(states.float())
+        reference = self.reference[clip].float()
+        for row in np.flatnonzero(rng.random(size) < REST_SHARE):
+            still = int(rng.integers(1, length))
+            latents[row, :still] = reference[row]
+            exp[row, :still], pose[row, :still] = MOTION_CENTRE, MOTION_CENTRE
+            prompts[row, :still] = self.silence.float()
+        return Batch(
+            latents, reference, exp, pose, prompts.flatten(1, 2), self.face[clip][:, None, None], self.weight[clip]
+        )
+
+
+def _needed(config: AudioConfig) -> slice:
+    """The positions of a window that some prompt of its chunk reads."""
+    step = config.samples_per_frame // 320
+    first = config.first_position - config.prompt_lead
+    return slice(first, first + step * (config.frames_per_chunk - 1) + config.prompt_positions)
+
+
+def _prompts(states: Tensor) -> Tensor:
+    """Kept positions b t p states channels -> b t f positions states channels."""
+    config = EMBEDDED.audio
+    padded = torch.nn.functional.pad(states.flatten(0, 1), (0, 0, 0, 0, _needed(config).start, 0))
+    return frame_prompts(padded, config).unflatten(0, states.shape[:2])
+
+
+@torch.inference_mode()
+def _hear(clips: list[dict[str, Tensor]], encoder: AudioEncoder, variants: int, seed: int) -> Tensor:
+    """Encoder states of every chunk of every clip: clips variants chunks positions states channels, float16."""
+    config, rng = encoder.config, np.random.default_rng(seed)
+    chunks = clips[0]["latents"].shape[0]
+    lead = config.window_samples - config.lookahead_samples - config.chunk_samples
+    out = []
+    for number, clip in enumerate(clips):
+        heard = []
+        for variant in range(variants):
+            pcm = clip["pcm"].numpy().astype(np.float32) / 32768
+            pcm = augment(pcm, rng, stretch=1.0, speech_rms=SPEECH_RMS).pcm_16k if variant else pcm
+            windows = windows_of(torch.from_numpy(pcm.astype(np.float32))[None], config)[0]
+            windows = windows[-(-lead // config.chunk_samples) :][:chunks]
+            heard.append(torch.cat([encoder(part)[:, _needed(config)].half() for part in windows.split(20)]))
+        out.append(torch.stack(heard))
+        if number % 100 == 0:
+            logging.info("heard clip %d of %d", number, len(clips))
+    return torch.stack(out)
+
+
+def conditions(batch: Batch, sigma: Tensor) -> Conditions:
+    size, length = sigma.shape
+    text, text_mask = no_text(size, EMBEDDED.dit.text_states_dim)
+    return Conditions(
+        timestep=sigma * 1000,
+        motion_exp=batch.exp,
+        motion_pose=batch.pose,
+        fps=torch.full((size,), float(EMBEDDED.fps)),
+        text_states=text,
+        text_mask=text_mask,
+        text_states_2=torch.zeros(size, EMBEDDED.dit.text_states_dim_2),
+        ref_latents=batch.reference[:, :, None].expand(-1, -1, length, -1, -1),
+        audio_prompts=batch.prompts,
+        face_mask=batch.face_mask,
+    )
+
+
+def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tensor, Tensor]:
+    """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides, not the picture."""
+    target = rng.random((size, length)) < 0.5
+    target[:, -1] = True
+    high = np.where(rng.random((size, length)) < 0.5, 1.0, rng.uniform(0.3, 1.0, (size, length)))
+    low = np.where(rng.random((size, length)) < 0.5, 0.0, rng.uniform(0.0, 0.1, (size, length)))
+    return torch.from_numpy(np.where(target, high, low)).float(), torch.from_numpy(target)
+
+
+def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int, own_past_from: float) -> None:
+    torch.manual_seed(seed)
+    dit = DiT(EMBEDDED.dit)
+    optimiser = torch.optim.AdamW(dit.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    average = torch.optim.swa_utils.AveragedModel(dit, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+    run = Run(folder, minutes, log_every=50, save_every=200)
+    parts = {"dit": dit, "optimiser": optimiser, "average": average}
+    run.resume(**parts)
+    rng = np.random.default_rng((seed, run.step))
+    length = EMBEDDED.dit.causal_window + 1
+    while not run.finished:
+        set_learning_rate(optimiser, learning_rate(run.progress, 6e-4, warm=0.03))
+        batch = clips.batch(rng, batch_size, length)
+        sigma, target = choose_noise(rng, batch_size, length)
+        past = batch.latents
+        if run.progress > own_past_from:
+            past = own_past(dit, batch, target)
+        noise = torch.randn_like(batch.latents)
+        level = sigma[:, :, None, None, None]
+        x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, past), noise, level)
+        with torch.autocast("cpu", torch.bfloat16):
+            made, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
+        error = (made.transpose(1, 2).float() - batch.latents).square()
+        per_frame = (error.mean(2) * batch.weight[:, None]).mean((2, 3))
+        weight = torch.where(target, 1.0, 0.1)
+        loss = (per_frame * weight).sum() / weight.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
+        optimiser.step()
+        average.update_parameters(dit)
+        pure = (sigma == 1) & target
+        run.record(parts, loss=loss.item(), from_noise=per_frame.detach()[pure].mean().item() if pure.any() else 0.0)
+    run.save(parts)
+
+
+@torch.no_grad()
+def own_past(dit: DiT, batch: Batch, target: Tensor) -> Tensor:
+    """What the network itself would have shown in the frames that are to be past."""
+    sigma = torch.where(target, 0.0, 1.0)
+    level = sigma[:, :, None, None, None]
+    x = add_noise(batch.latents, torch.randn_like(batch.latents), level)
+    with torch.autocast("cpu", torch.bfloat16):
+        made, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
+    return made.transpose(1, 2).float()
+
+
+def load_encoder(checkpoint: Path) -> AudioEncoder:
+    encoder = AudioEncoder(EMBEDDED.audio).eval()
+    encoder.load_state_dict(torch.load(checkpoint, weights_only=True)["encoder"])
+    return encoder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/transformer"))
+    parser.add_argument("--clips", type=Path, default=Path("runs/clips"))
+    parser.add_argument("--audio-encoder", type=Path, default=Path("runs/audio_encoder/checkpoint.pt"))
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--own-past-from", type=float, default=0.5, help="share of the budget after which it starts")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--variants", type=int, default=3, help="ways in which each clip's sound is heard")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    pool = Clips(options.clips, load_encoder(options.audio_encoder), options.variants, options.seed)
+    train(options.out, pool, options.minutes, options.seed, options.batch, options.own_past_from)

@@ -1,0 +1,45 @@
+"""Reading and writing weights: strict about names and shapes, never through pickles."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def save_parts(path: Path, parts: dict[str, nn.Module], dtype: torch.dtype = torch.bfloat16) -> None:
+    """All parts in one safetensors file, names prefixed by the part's."""
+    tensors = {
+        f"{part}.{name}": tensor.to(dtype).contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(tensors, path)
+
+
+def load_parts(path: Path, parts: dict[str, nn.Module]) -> None:
+    """Fill every part from the file. Raises ValueError that lists what is missing, unexpected or of another shape."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise ValueError(f"weights {path} cannot be read: {problem}") from problem
+    expected = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+    problems = _difference(expected, tensors)
+    if problems:
+        raise ValueError(f"weights {path} do not fit this model: " + "; ".join(problems))
+    for part, module in parts.items():
+        module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
+
+
+def _difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    problems = []
+    for word, names in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
+        if names:
+            shown = sorted(names)
+            more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+            problems.append(f"{word} {', '.join(shown[:5])}{more}")
+    for name in sorted(expected.keys() & found.keys()):
+        if expected[name].shape != found[name].shape:
+            problems.append(f"{name} is {tuple(found[name].shape)}, should be {tuple(expected[name].shape)}")
+    return problems

@@ -1,0 +1,110 @@
+"""The streaming generator: chunk by chunk is one long stream, sessions do not mix, and age does not matter."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.audio import windows_of
+from tests.tiny import TINY, tiny_generator
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return tiny_generator()
+
+
+def sound(seed: int, chunks: int) -> np.ndarray:
+    """Windows of a noisy recording, chunks window_samples."""
+    pcm = 0.1 * np.random.default_rng(seed).standard_normal(chunks * TINY.audio.chunk_samples)
+    return windows_of(torch.from_numpy(pcm.astype(np.float32))[None], TINY.audio)[0].numpy()
+
+
+def run(generator, windows, seed=5, chunk_index=0, character="ada", steps=None):
+    state, frames = generator.open(character, seed, chunk_index), []
+    for window in windows:
+        made, (state,) = generator.step([state], window[None], steps)
+        frames.append(made[0])
+    return np.concatenate(frames), state
+
+
+def test_a_chunk_is_frames_of_the_preset_size(generator):
+    frames, _ = run(generator, sound(1, 3))
+    assert frames.shape == (6, TINY.height, TINY.width, 3) and frames.dtype == np.uint8
+
+
+def test_the_same_seed_gives_the_same_film_and_another_seed_another(generator):
+    windows = sound(1, 4)
+    assert np.array_equal(run(generator, windows)[0], run(generator, windows)[0])
+    assert not np.array_equal(run(generator, windows)[0], run(generator, windows, seed=6)[0])
+
+
+def test_later_sound_never_changes_earlier_frames(generator):
+    windows, other = sound(1, 6), sound(2, 6)
+    mixed = np.concatenate((windows[:3], other[3:]))
+    first, second = run(generator, windows)[0], run(generator, mixed)[0]
+    assert np.array_equal(first[:6], second[:6])
+    assert not np.array_equal(first[6:], second[6:])
+
+
+def test_sessions_in_a_batch_get_what_they_would_get_alone(generator):
+    sounds, seeds, who = (sound(1, 4), sound(2, 4), sound(3, 4)), (1, 2, 3), ("ada", "bo", "ada")
+    alone = [run(generator, w, seed, character=name)[0] for w, seed, name in zip(sounds, seeds, who, strict=True)]
+    states = [generator.open(name, seed) for seed, name in zip(seeds, who, strict=True)]
+    together = []
+    for chunk in range(4):
+        frames, states = generator.step(states, np.stack([w[chunk] for w in sounds]))
+        together.append(frames)
+    together = np.concatenate(together, 1)
+    for mine, theirs in zip(alone, together, strict=True):
+        assert np.abs(mine.astype(int) - theirs.astype(int)).max() <= 1  # rounding of a wider matrix product
+
+
+def test_sessions_may_join_and_leave_a_batch(generator):
+    windows = sound(1, 4)
+    alone = run(generator, windows, seed=1)[0]
+    state, frames = generator.open("ada", 1), []
+    for chunk, window in enumerate(windows):
+        states, batch = [state], window[None]
+        if chunk in (1, 2):
+            states, batch = [generator.open("bo", 9), state], np.stack((window, window))
+        made, after = generator.step(states, batch)
+        state = after[-1]
+        frames.append(made[-1])
+    assert np.abs(np.concatenate(frames).astype(int) - alone.astype(int)).max() <= 1
+
+
+def test_a_day_old_stream_costs_and_holds_what_a_new_one_does(generator):
+    windows = sound(1, 5)
+    sizes = []
+    for start in (10, 10**6):
+        frames, state = run(generator, windows, chunk_index=start)
+        tensors = (state.cache.keys, state.cache.context_keys, state.cache.context_values, *state.memory)
+        sizes.append([t.shape for t in tensors])
+        assert state.chunk_index == start + 5 and frames.std() > 0
+        assert all(torch.isfinite(t).all() for t in tensors)
+    assert sizes[0] == sizes[1]
+
+
+def test_positions_do_not_depend_on_age(generator, monkeypatch):
+    """With the same noise and the same motion, frame 10 and frame a million come out alike, bit for bit."""
+    still = generator.motion_strength
+    monkeypatch.setattr(generator, "_noise", lambda state: torch.zeros_like(state.latent))
+    monkeypatch.setattr(generator, "_motion", lambda states: (torch.full((len(states), 2, 4), 30.0),) * 2)
+    young, old = (run(generator, sound(1, 5), chunk_index=start)[0] for start in (10, 10**6))
+    assert np.array_equal(young, old) and still == generator.motion_strength
+
+
+def test_fewer_steps_are_a_valid_stream_too(generator):
+    frames, _ = run(generator, sound(1, 3), steps=1)
+    assert frames.shape[0] == 6
+
+
+def test_opening_is_cheap_after_the_first_time_and_shares_nothing(generator):
+    first, second = generator.open("ada", 1), generator.open("ada", 1)
+    assert first.cache.keys.data_ptr() != second.cache.keys.data_ptr()
+    assert torch.equal(first.cache.keys, second.cache.keys)
+
+
+def test_an_unknown_character_is_an_error(generator):
+    with pytest.raises(KeyError):
+        generator.open("nobody", 1)
