@@ -1,6 +1,7 @@
 """Speaks a sentence with eSpeak NG's shared library and collects its phoneme events. Knows nothing of mouths.
 
-The library keeps one voice and one callback per process, so this module does too.
+The library keeps one voice and one callback per process, so this module does too. It also keeps some state from
+sentence to sentence: only a fresh process that says the same things in the same order makes the same samples.
 """
 
 import ctypes

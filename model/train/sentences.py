@@ -48,12 +48,15 @@ _ADVERB = _words("""
 quickly probably maybe finally only almost hopefully suddenly above_all from_time_to_time before_breakfast
 this_morning by_mistake in_public for_a_moment on_purpose with_both_thumbs without_a_map again_and_again
 very_politely after_the_movie in_February in_November every_Wednesday""")
-_EXCLAMATION = _words("""
+_EXCLAMATION = _words(
+    """
 Wow! Oh, no! | Bravo! | Hmm, maybe. | Yes, please! | Nope. | Oops! | Well, well, well. | Perfect! |
 Come on! | Whoa, be careful! | Thank you very much! | Good morning! | Goodbye, my friend. | Hello! | Hurray! |
 Amazing! | Stop! | Help! | What a mess! | Poor thing. | My goodness. | Fabulous! | Why not? | Of course. |
 I beg your pardon? | Boom! | Blimey! | Mmm, yummy. | Bye bye! | Absolutely. | Oh, you too? | How wonderful! |
-Who knows? | Never mind. | Welcome back! | Up, up and away! | Baby, it is beautiful. | Perhaps.""", "|")
+Who knows? | Never mind. | Welcome back! | Up, up and away! | Baby, it is beautiful. | Perhaps.""",
+    "|",
+)
 _TEMPLATE = (
     "{P} {v} the {a} {n}.",
     "{P} {v} a {n} and a {n} in {p}.",

@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,12 @@ def build(out: Path, minutes: float, config: CorpusConfig) -> None:
         path = out / f"shard-{shard:04d}.npz"
         if not path.exists():
             shard_minutes = min(config.shard_minutes, minutes - shard * config.shard_minutes)
-            _write_shard(path, shard, shard_minutes, config)
+            # eSpeak NG's sound depends a little on what its process said before, so each shard gets a fresh one.
+            worker = get_context("spawn").Process(target=_write_shard, args=(path, shard, shard_minutes, config))
+            worker.start()
+            worker.join()
+            if worker.exitcode != 0:
+                raise RuntimeError(f"making {path} failed: its error is printed above")
 
 
 def _write_shard(path: Path, shard: int, minutes: float, config: CorpusConfig) -> None:
