@@ -97,6 +97,10 @@ class Generator:
             rest.cache.clone(), rest.latent, rest.sound, list(rest.memory),
         )  # fmt: skip
 
+    def at(self, state: State, chunk_index: int) -> State:
+        """The state, to make this chunk next: chunks that nobody could have seen may be left out."""
+        return state if state.chunk_index == chunk_index else replace(state, chunk_index=chunk_index)
+
     @torch.inference_mode()
     def step(self, states: list[State], windows: np.ndarray, steps: int | None = None) -> tuple[np.ndarray, list[State]]:
         """windows b window_samples float32 in [-1, 1] -> frames b f H W 3 uint8 and the states after them.

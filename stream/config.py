@@ -63,7 +63,7 @@ class ServerConfig:
     ice_servers: tuple[IceServer, ...] = ()
     allow_origins: tuple[str, ...] = ()  # besides the server's own; "*" allows all
     log_level: str = "info"
-    loader: str = "model.presets:load"
+    loader: str = "model.loading:load"
     session_idle_s: float = 10.0  # a session that nobody is attached to is closed after this
 
     def __post_init__(self) -> None:

@@ -1,0 +1,121 @@
+"""What the server and its worker processes say to each other: frozen values, picklable, no tensors."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """What the server must know of the model that its workers run."""
+
+    name: str
+    width: int
+    height: int
+    fps: int
+    frames_per_chunk: int
+    model_rate: int  # Hz of the model's sound
+    window_samples: int  # what the model hears for one chunk, ending `lookahead_samples` after the chunk
+    lookahead_samples: int
+    max_batch: int
+    steps: int  # denoising steps when there is time
+
+    @property
+    def samples_per_frame(self) -> int:
+        return self.model_rate // self.fps
+
+    @property
+    def samples_per_chunk(self) -> int:
+        return self.samples_per_frame * self.frames_per_chunk
+
+    @property
+    def chunk_s(self) -> float:
+        return self.frames_per_chunk / self.fps
+
+    @property
+    def playback_samples_per_frame(self) -> int:
+        return 48_000 // self.fps
+
+    @property
+    def chunk_bytes(self) -> int:
+        """RGB24 frames of one chunk."""
+        return self.frames_per_chunk * self.height * self.width * 3
+
+
+@dataclass(frozen=True)
+class CharacterInfo:
+    name: str
+    title: str
+    picture: str  # path of a PNG
+
+
+# server -> worker
+
+
+@dataclass(frozen=True)
+class Open:
+    session: int
+    character: str
+    seed: int
+    chunk_index: int  # the first chunk that will be asked for
+
+
+@dataclass(frozen=True)
+class ChunkJob:
+    session: int
+    index: int
+    window_s16: bytes  # window_samples of int16, little endian
+    slot: int  # of the frame ring, chosen by the server
+
+
+@dataclass(frozen=True)
+class Step:
+    jobs: tuple[ChunkJob, ...]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Attach:
+    """The frame ring's name; it is made when the first worker has said how large a chunk is."""
+
+    ring: str
+
+
+@dataclass(frozen=True)
+class Close:
+    session: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    pass
+
+
+# worker -> server
+
+
+@dataclass(frozen=True)
+class Ready:
+    info: PresetInfo
+    characters: tuple[CharacterInfo, ...]
+    cost_s: tuple[float, ...]  # measured: seconds of one chunk at 1, 2, … info.steps steps
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    session: int
+    index: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Done:
+    results: tuple[ChunkResult, ...]
+    stage_s: dict[str, float] = field(default_factory=dict)
+    finished_at: float = 0.0  # monotonic clock, the same in all processes of a machine
+    failed: tuple[int, ...] = ()  # sessions whose chunk could not be made
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """The worker cannot start: the model's files are wrong or missing. It ends after saying so."""
+
+    message: str

@@ -1,0 +1,274 @@
+"""Worker processes: starts them, gives them chunks, notices their death and starts them again. No model, no tensors."""
+
+import asyncio
+import logging
+import multiprocessing
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from stream.clock import Clock
+from stream.frames import FrameRing
+from stream.messages import Attach, CharacterInfo, ChunkJob, Close, Done, Open, PresetInfo, Ready, Step, Stop, Unusable
+from stream.metrics import Metrics
+from stream.scheduler import Batch, Scheduler, Waiting
+from stream.worker import run
+
+log = logging.getLogger(__name__)
+
+HANG_S = 5.0  # a worker that has not answered for so long is killed
+RESTART_PAUSE_S = 1.0  # before another try, where a worker dies before it is ready
+STOP_S = 3.0
+SLOTS_PER_WORKER = 2
+
+
+class PoolFailed(Exception):
+    """No worker could start; the message says why."""
+
+
+@dataclass
+class _Session:
+    character: str
+    seed: int
+    next_index: int
+    worker: "_Worker"
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    scheduler: Scheduler | None = None  # from Ready on
+    running: Batch | None = None
+    sent_at: float = 0.0
+    slots: list[int] = field(default_factory=list)
+    watchdog: asyncio.TimerHandle | None = None
+
+
+class Pool:
+    """All methods are for the event loop's thread; none blocks."""
+
+    def __init__(
+        self, loader: str, preset: str, workers: int, threads: int, metrics: Metrics, clock: Clock | None = None
+    ) -> None:
+        self.info: PresetInfo | None = None
+        self.characters: dict[str, CharacterInfo] = {}
+        self.on_chunk: Callable[[int, int, np.ndarray, dict[str, float]], None] = lambda *_: None
+        self._arguments = (loader, preset, threads)
+        self._wanted = workers
+        self._metrics = metrics
+        self._clock = clock or Clock()
+        self._workers: dict[int, _Worker] = {}
+        self._sessions: dict[int, _Session] = {}
+        self._ring: FrameRing | None = None
+        self._started: asyncio.Future[PresetInfo] | None = None
+        self._stopping = False
+        # A fork server that has imported the model's code once: a worker that dies is back as soon as weights are read.
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["stream.worker", loader.partition(":")[0]])
+
+    async def start(self) -> PresetInfo:
+        """Returns when all workers serve. Raises PoolFailed if one says that it cannot."""
+        self._started = asyncio.get_running_loop().create_future()
+        for number in range(self._wanted):
+            self._launch(number)
+        return await self._started
+
+    @property
+    def ready(self) -> bool:
+        """At least one worker serves."""
+        return any(worker.scheduler for worker in self._workers.values())
+
+    def capacity(self) -> int:
+        """How many sessions all workers together carry; none while none serves."""
+        return sum(worker.scheduler.capacity() for worker in self._workers.values() if worker.scheduler)
+
+    def open(self, session: int, character: str, seed: int, chunk_index: int = 0) -> None:
+        """The session's place is on the worker with the fewest sessions, for as long as it lives."""
+        carried = [one.worker.number for one in self._sessions.values()]
+        worker = min(self._workers.values(), key=lambda w: (w.scheduler is None, carried.count(w.number)))
+        self._sessions[session] = _Session(character, seed, chunk_index, worker)
+        self._send(worker, Open(session, character, seed, chunk_index))
+
+    def submit(self, session: int, chunk, due: float) -> None:
+        """An AudioChunk of a session; `on_chunk` follows, or nothing if it would come too late to be shown."""
+        held = self._sessions.get(session)
+        if held is None:
+            return
+        held.next_index = chunk.index + 1
+        worker = held.worker
+        if worker.scheduler is None:  # being started again: the pacer holds the last picture meanwhile
+            self._metrics.chunk_dropped(self.info.frames_per_chunk)
+            return
+        dropped = worker.scheduler.dropped
+        worker.scheduler.submit(Waiting(session, chunk.index, due, self._clock.now(), chunk.window_s16))
+        self._run_next(worker)
+        self._count_dropped(worker.scheduler.dropped - dropped)
+
+    def close(self, session: int) -> None:
+        held = self._sessions.pop(session, None)
+        if held:
+            if held.worker.scheduler:
+                held.worker.scheduler.forget(session)
+            self._send(held.worker, Close(session))
+
+    async def stop(self) -> None:
+        """Idempotent. Leaves no process and no shared memory."""
+        self._stopping = True
+        workers = list(self._workers.values())
+        for worker in workers:
+            self._unwatch(worker)
+            self._send(worker, Stop())
+        await asyncio.gather(*(asyncio.to_thread(_end, worker.process) for worker in workers))
+        for worker in workers:
+            worker.pipe.close()
+        self._workers.clear()
+        if self._ring:
+            self._ring.close()
+            self._ring = None
+
+    # workers
+
+    def _launch(self, number: int) -> None:
+        ours, theirs = self._processes.Pipe()
+        process = self._processes.Process(
+            target=run, args=(theirs, *self._arguments), name=f"visavis-worker-{number}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        worker = _Worker(number, process, ours)
+        previous = self._workers.get(number)
+        self._workers[number] = worker
+        for session in self._sessions.values():
+            if session.worker is previous:
+                session.worker = worker
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._read, worker)
+
+    def _read(self, worker: _Worker) -> None:
+        try:
+            while worker.pipe.poll():
+                self._take(worker, worker.pipe.recv())
+        except (EOFError, OSError):
+            self._lost(worker)
+
+    def _take(self, worker: _Worker, message) -> None:
+        match message:
+            case Ready():
+                self._ready(worker, message)
+            case Done():
+                self._done(worker, message)
+            case Unusable(text):
+                if self._started and not self._started.done():
+                    self._started.set_exception(PoolFailed(text))
+                log.error("worker %d cannot start: %s", worker.number, text)
+
+    def _ready(self, worker: _Worker, message: Ready) -> None:
+        self.info = message.info
+        self.characters = {one.name: one for one in message.characters}
+        if self._ring is None:
+            self._ring = FrameRing(self.info, self._wanted * self.info.max_batch * SLOTS_PER_WORKER)
+        worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s)
+        self._send(worker, Attach(self._ring.name))
+        for key, session in self._sessions.items():
+            if session.worker is worker:
+                self._send(worker, Open(key, session.character, session.seed, session.next_index))
+        if not self._started.done() and all(one.scheduler for one in self._workers.values()):
+            self._started.set_result(self.info)
+        log.info("worker %d serves; a chunk takes %s ms", worker.number, [round(c * 1000, 1) for c in message.cost_s])
+
+    def _run_next(self, worker: _Worker) -> None:
+        if worker.running or worker.scheduler is None:
+            return
+        now = self._clock.now()
+        dropped = worker.scheduler.dropped
+        batch = worker.scheduler.next(now)
+        self._count_dropped(worker.scheduler.dropped - dropped)
+        if batch is None:
+            return
+        worker.slots = [self._ring.take() for _ in batch.jobs]
+        assert None not in worker.slots, "one batch runs per worker, and the ring holds more than one of each"
+        worker.running, worker.sent_at = batch, now
+        jobs = zip(batch.jobs, worker.slots, strict=True)
+        step = Step(tuple(ChunkJob(j.session, j.index, j.window_s16, slot) for j, slot in jobs), batch.steps)
+        worker.watchdog = asyncio.get_running_loop().call_later(HANG_S, self._kill_hung, worker)
+        self._send(worker, step)
+
+    def _done(self, worker: _Worker, message: Done) -> None:
+        self._unwatch(worker)
+        now = self._clock.now()
+        batch, worker.running = worker.running, None
+        took_s = now - worker.sent_at
+        worker.scheduler.finished(len(batch.jobs), batch.steps, took_s, now)
+        self._metrics.batch(len(batch.jobs), took_s, batch.steps)
+        submitted = {job.session: job.submitted_at for job in batch.jobs}
+        pictures = [(result, self._ring.read(result.slot)) for result in message.results]
+        for slot in worker.slots:
+            self._ring.give_back(slot)
+        worker.slots = []
+        self._run_next(worker)  # before the pictures go out: the worker need not wait for that
+        for result, frames in pictures:
+            if result.session in self._sessions:
+                waited_s = worker.sent_at - submitted[result.session]
+                stage_s = {"queue": waited_s, **message.stage_s, "transfer": max(0.0, now - message.finished_at)}
+                self.on_chunk(result.session, result.index, frames, stage_s)
+        for session in message.failed:
+            if held := self._sessions.get(session):
+                self._metrics.chunk_dropped(self.info.frames_per_chunk)
+                self._send(worker, Open(session, held.character, held.seed, held.next_index))
+
+    def _kill_hung(self, worker: _Worker) -> None:
+        log.error("worker %d has not answered for %.0f s: it is killed", worker.number, HANG_S)
+        worker.process.kill()
+
+    def _lost(self, worker: _Worker) -> None:
+        """Its pipe is at an end. The sessions stay; their chunks in flight are gone."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(worker.pipe.fileno())
+        self._unwatch(worker)
+        if self._stopping:
+            return
+        worker.pipe.close()
+        served = worker.scheduler is not None
+        worker.scheduler = None
+        if worker.running:
+            self._count_dropped(len(worker.running.jobs))
+        for slot in worker.slots:
+            self._ring.give_back(slot)
+        worker.slots, worker.running = [], None
+        if not self._started.done():
+            self._started.set_exception(PoolFailed("a worker ended before it was ready; its log says why"))
+        if self._started.exception():
+            return
+        self._metrics.worker_restarted()
+        log.error("worker %d is gone: a new one takes its place", worker.number)
+        loop.call_later(0 if served else RESTART_PAUSE_S, self._relaunch, worker.number)
+
+    def _relaunch(self, number: int) -> None:
+        if not self._stopping:
+            self._launch(number)
+
+    def _send(self, worker: _Worker, message) -> None:
+        """To a dead worker nothing can be said; its successor is told what it must know."""
+        with suppress(OSError):
+            worker.pipe.send(message)
+
+    def _unwatch(self, worker: _Worker) -> None:
+        if worker.watchdog:
+            worker.watchdog.cancel()
+            worker.watchdog = None
+
+    def _count_dropped(self, chunks: int) -> None:
+        if chunks:
+            self._metrics.chunk_dropped(chunks * self.info.frames_per_chunk)
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    process.join(STOP_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    process.close()

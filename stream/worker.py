@@ -1,0 +1,127 @@
+"""The process that owns a device: receives messages, steps the generator, answers. The only file here near tensors.
+
+The generator comes from a dotted name, so that nothing of `model/` is imported outside a worker.
+"""
+
+import importlib
+import logging
+import signal
+import time
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from stream.frames import FrameRing
+from stream.messages import (
+    Attach,
+    CharacterInfo,
+    ChunkResult,
+    Close,
+    Done,
+    Open,
+    PresetInfo,
+    Ready,
+    Step,
+    Stop,
+    Unusable,
+)
+
+log = logging.getLogger(__name__)
+
+WARM_UP_ROUNDS = 4
+
+
+def run(connection: Connection, loader: str, preset: str, threads: int) -> None:
+    """Serve until told to stop or until the server is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then stops us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        generator = load(loader, preset, threads)
+        worker = Worker(generator)
+        ready = worker.warm_up()
+    except Exception as problem:
+        connection.send(Unusable(f"{type(problem).__name__}: {problem}"))
+        raise SystemExit(1) from problem
+    connection.send(ready)
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            return
+        match message:
+            case Step():
+                connection.send(worker.step(message))
+            case Open():
+                worker.open(message)
+            case Close(session):
+                worker.states.pop(session, None)
+            case Attach(ring):
+                worker.ring = FrameRing(worker.info, name=ring)
+            case Stop():
+                return
+
+
+def load(loader: str, preset: str, threads: int):
+    module, _, name = loader.partition(":")
+    return getattr(importlib.import_module(module), name)(preset, threads)
+
+
+class Worker:
+    def __init__(self, generator) -> None:
+        self.generator = generator
+        self.info = PresetInfo(**generator.info)
+        self.ring: FrameRing | None = None
+        self.states: dict[int, object] = {}
+
+    def warm_up(self) -> Ready:
+        """First steps are slow, and what a step costs decides how many sessions are let in."""
+        costs = []
+        silence = np.zeros((1, self.info.window_samples), np.float32)
+        states = [self.generator.open(next(iter(self.generator.characters)), 0, 0)]
+        for steps in range(1, self.info.steps + 1):
+            taken = []
+            for _ in range(WARM_UP_ROUNDS):
+                started = time.monotonic()
+                _, states = self.generator.step(states, silence, steps)
+                taken.append(time.monotonic() - started)
+            costs.append(min(taken))
+        # What a character needs once is done now, not in somebody's first second.
+        for name in self.generator.characters:
+            self.generator.open(name, 0, 0)
+        people = self.generator.characters.values()
+        characters = tuple(CharacterInfo(one.name, one.title, str(one.picture)) for one in people)
+        return Ready(self.info, characters, tuple(costs))
+
+    def open(self, message: Open) -> None:
+        self.states[message.session] = self.generator.open(message.character, message.seed, message.chunk_index)
+
+    def step(self, message: Step) -> Done:
+        """All sessions of the batch at once; if that fails, one by one, so that one's trouble is not another's."""
+        jobs = [job for job in message.jobs if job.session in self.states]
+        unknown = tuple(job.session for job in message.jobs if job.session not in self.states)
+        results, failed = [], list(unknown)
+        stage_s: dict[str, float] = {}
+        try:
+            results = self._make(jobs, message.steps)
+            stage_s = dict(self.generator.timings)
+        except Exception:
+            log.exception("a batch of %d failed", len(jobs))
+            for job in jobs:
+                try:
+                    results += self._make([job], message.steps)
+                except Exception:
+                    log.exception("the chunk of one session failed")
+                    self.states.pop(job.session, None)
+                    failed.append(job.session)
+        return Done(tuple(results), stage_s, time.monotonic(), tuple(failed))
+
+    def _make(self, jobs: list, steps: int) -> list[ChunkResult]:
+        if not jobs:
+            return []
+        windows = np.stack([np.frombuffer(job.window_s16, "<i2") for job in jobs]).astype(np.float32) / 32768
+        states = [self.generator.at(self.states[job.session], job.index) for job in jobs]
+        frames, after = self.generator.step(states, windows, steps)
+        for job, state, pictures in zip(jobs, after, frames, strict=True):
+            self.states[job.session] = state
+            self.ring.write(job.slot, pictures)
+        return [ChunkResult(job.session, job.index, job.slot) for job in jobs]
