@@ -9,7 +9,7 @@ from dataclasses import dataclass
 BUSY_LIMIT = 0.85  # share of the time that a worker may compute: the rest is jitter's
 RAISE_BELOW = 0.65  # with one step more it must still stay below this
 ATTACK_S, RELEASE_S = 0.4, 3.0  # how fast the load estimate rises and falls
-COST_SMOOTHING = 0.05
+COST_SMOOTHING = 0.02
 
 
 @dataclass(frozen=True)
