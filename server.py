@@ -16,7 +16,7 @@ from stream.config import LOG_LEVELS, IceServer, ServerConfig
 
 log = logging.getLogger("visavis")
 
-EXIT_USAGE = 2
+EXIT_FAILED, EXIT_USAGE = 1, 2
 SOCKET_BUFFER_BYTES = 256 * 1024  # held by the kernel for a slow reader: about two seconds of media
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
 PING_INTERVAL_S, PING_TIMEOUT_S = 3.0, 6.0  # a bot that vanished is noticed within their sum
@@ -150,7 +150,9 @@ async def _serve_http(config, listener, pool, info, metrics, stop: asyncio.Event
         metrics=metrics,
         session_idle_s=config.session_idle_s,
         max_sessions=config.max_sessions,
-        make_encoders=lambda: EncoderHub(info.width, info.height, info.fps),
+        make_encoders=lambda: EncoderHub(
+            info.width, info.height, info.fps, observe=lambda seconds: metrics.stage("encode", seconds)
+        ),
     )
     server = Server(
         uvicorn.Config(
@@ -197,8 +199,14 @@ def main() -> int:
         return EXIT_USAGE
     import uvloop
 
-    with listener:
-        uvloop.run(serve(config, listener))
+    from stream.pool import PoolFailed
+
+    try:
+        with listener:
+            uvloop.run(serve(config, listener))
+    except PoolFailed as error:
+        print(f"server.py: the model of preset {config.preset!r} cannot be loaded: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

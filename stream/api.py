@@ -6,6 +6,7 @@ Knows nothing of flags, processes or media; it is given a config, the sessions a
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from starlette.exceptions import HTTPException
 from stream import docs, whip, ws
 from stream.config import ServerConfig
 from stream.manager import ServerFull, Sessions, UnknownCharacter
+from stream.metrics import Metrics
 from stream.origin import OriginGuard
 from stream.problem import Problem
 from stream.protocol import SUBPROTOCOL
@@ -94,7 +96,7 @@ class Readiness(BaseModel):
     capacity: int
 
 
-def create_app(config: ServerConfig, sessions: Sessions, pool, metrics) -> FastAPI:
+def create_app(config: ServerConfig, sessions: Sessions, pool, metrics: Metrics) -> FastAPI:
     """The whole application. `pool` and `sessions` are running; the caller stops them."""
     app = FastAPI(
         title="Visavis",
@@ -111,19 +113,21 @@ def create_app(config: ServerConfig, sessions: Sessions, pool, metrics) -> FastA
             allow_headers=["*"],
             expose_headers=["Location", "ETag", "Link", "Retry-After"],
         )
-    _add_errors(app)
-    _add_sessions(app, config, sessions, metrics)
-    app.include_router(whip.router(sessions, config.ice_servers))
-    _add_socket(app, sessions)
+    _add_errors(app, metrics)
+    _add_sessions(app, config, sessions)
+    app.include_router(whip.router(sessions, config.ice_servers, metrics))
+    _add_socket(app, sessions, metrics)
     _add_characters(app, pool)
     _add_operations(app, sessions, pool, metrics)
     _add_page(app)
     return app
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(Problem)
     async def refused(request: Request, problem: Problem) -> Response:
+        if problem.status != HTTPStatus.SERVICE_UNAVAILABLE:  # those are counted, by reason, where they are made
+            metrics.refused(HTTPStatus(problem.status).phrase.lower().replace(" ", "_"))
         return problem.response()
 
     @app.exception_handler(HTTPException)
@@ -141,7 +145,7 @@ def _add_errors(app: FastAPI) -> None:
         return Problem(500, "the server failed on this request; its log says more").response()
 
 
-def _add_sessions(app: FastAPI, config: ServerConfig, sessions: Sessions, metrics) -> None:
+def _add_sessions(app: FastAPI, config: ServerConfig, sessions: Sessions) -> None:
     links = whip.link_headers(config.ice_servers)
 
     def view(session: Session) -> dict:
@@ -203,7 +207,7 @@ def _add_sessions(app: FastAPI, config: ServerConfig, sessions: Sessions, metric
         await sessions.close(session_id, "ended by request")
 
 
-def _add_socket(app: FastAPI, sessions: Sessions) -> None:
+def _add_socket(app: FastAPI, sessions: Sessions, metrics: Metrics) -> None:
     seats = ws.Seats()
 
     @app.websocket("/v1/sessions/{session_id}/ws")
@@ -217,7 +221,8 @@ def _add_socket(app: FastAPI, sessions: Sessions) -> None:
             await socket.send_denial_response(problem.response())
             return
         await socket.accept(subprotocol=SUBPROTOCOL if offered else None)
-        await ws.Connection(socket, session, seats).run()
+        with metrics.connection("ws"):
+            await ws.Connection(socket, session, seats).run()
 
 
 def _add_characters(app: FastAPI, pool) -> None:
@@ -233,10 +238,12 @@ def _add_characters(app: FastAPI, pool) -> None:
     async def picture(name: str) -> FileResponse:
         if name not in pool.characters:
             raise Problem(404, f"no character {name!r}; there are {', '.join(pool.characters)}")
+        if not Path(pool.characters[name].picture).is_file():
+            raise Problem(404, f"character {name!r} has no picture")
         return FileResponse(pool.characters[name].picture, media_type="image/png")
 
 
-def _add_operations(app: FastAPI, sessions: Sessions, pool, metrics) -> None:
+def _add_operations(app: FastAPI, sessions: Sessions, pool, metrics: Metrics) -> None:
     @app.get("/healthz", tags=["Operations"])
     async def healthz() -> dict[str, str]:
         """The process answers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 
 from stream.config import IceServer
 from stream.manager import Sessions
+from stream.metrics import Metrics
 from stream.offer import BadOffer, WrongDirection
 from stream.peer import Peer, PeerClosed
 from stream.problem import Problem
@@ -43,21 +45,25 @@ class Leg:
 class Legs:
     """The connections there are. A session has one that sends sound at most: a newer one replaces it."""
 
-    def __init__(self, ice_servers: tuple[IceServer, ...]) -> None:
+    def __init__(self, ice_servers: tuple[IceServer, ...], metrics: Metrics) -> None:
         self._ice_servers = ice_servers
+        self._metrics = metrics
         self._legs: dict[str, Leg] = {}
         self._closing: set[asyncio.Task] = set()
 
     async def open(self, session: Session, route: Route, offer_sdp: str) -> tuple[Leg, str]:
-        """The new connection and the SDP answer; raises what Peer.answer raises, leaving nothing behind."""
+        """The new connection and the SDP answer; raises what Peer.answer raises, which then has closed the peer."""
         peer = Peer(session, DIRECTIONS[route], self._ice_servers)
         leg = Leg(secrets.token_urlsafe(12), session.id, route, f'"{secrets.token_hex(8)}"', peer)
-        peer.on_closed = lambda: self._legs.pop(leg.id, None)
-        try:
-            answer = await peer.answer(offer_sdp)
-        except BaseException:
-            await peer.close()
-            raise
+        counted = ExitStack()
+
+        def ended() -> None:
+            self._legs.pop(leg.id, None)
+            counted.close()
+
+        peer.on_closed = ended
+        counted.enter_context(self._metrics.connection(route))
+        answer = await peer.answer(offer_sdp)
         if route != "whep":
             self._replace_speaker(session)
         self._legs[leg.id] = leg
@@ -82,9 +88,9 @@ class Legs:
                 task.add_done_callback(self._closing.discard)
 
 
-def router(sessions: Sessions, ice_servers: tuple[IceServer, ...]) -> APIRouter:
+def router(sessions: Sessions, ice_servers: tuple[IceServer, ...], metrics: Metrics) -> APIRouter:
     routes = APIRouter(tags=["WebRTC"])
-    legs = Legs(ice_servers)
+    legs = Legs(ice_servers, metrics)
     links = link_headers(ice_servers)
 
     @routes.post(

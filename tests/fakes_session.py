@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import uvicorn
 
-from stream.events import ClearReport, Closed, SessionEvent
 from stream.api import create_app
 from stream.config import ServerConfig
 from stream.encoder import EncoderHub
+from stream.events import ClearReport, Closed, SessionEvent
 from stream.manager import ServerFull, UnknownCharacter
 from stream.messages import CharacterInfo, PresetInfo
 from stream.metrics import Metrics

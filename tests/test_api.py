@@ -261,6 +261,16 @@ async def test_health_and_readiness(api, http):
     assert (await http.get("/readyz")).status_code == 503
 
 
+async def test_connections_and_refusals_are_counted(http):
+    leg = (await connected(http)).headers["location"]
+    await http.post("/v1/sessions", content="{", headers={"Content-Type": "application/json"})
+    metrics = (await http.get("/metrics")).text
+    assert 'visavis_connections{transport="rtc"} 1.0' in metrics
+    assert 'visavis_refusals_total{reason="bad_request"} 1.0' in metrics
+    await http.delete(leg)
+    assert 'visavis_connections{transport="rtc"} 0.0' in (await http.get("/metrics")).text
+
+
 async def test_metrics_are_for_prometheus(http):
     response = await http.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")

@@ -164,7 +164,7 @@ async def test_a_spoken_file_has_picture_and_sound_in_step(server, bursts, tmp_p
     seconds = await talk.talk(server, "ada", bursts, out, probe=True)
     assert seconds >= 3
     loud, white = levels(out)
-    sounding, showing = loud > 0.1, white > 200
+    sounding, showing = loud > 0.1, white > 240
     assert 25 <= sounding.sum() <= 36  # three times 0.4 s
     assert abs(int(sounding.sum()) - int(showing.sum())) <= 6
     onsets = [np.flatnonzero(np.diff(one.astype(int)) == 1) for one in (sounding, showing)]
