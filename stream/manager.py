@@ -59,6 +59,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         pool.on_chunk = self._on_chunk
+        metrics.watch_sessions(lambda: [session.state for session in self._sessions.values()])
         vad.prepare()
 
     def __len__(self) -> int:

@@ -41,9 +41,10 @@ class _Picture:
 class PacerConfig:
     lead_s: float = 0.015  # time kept between the slowest recent picture and its deadline
     window_s: float = 5.0  # what counts as recent
-    slew_s: float = 0.001  # most the base moves per frame
-    settle_s: float = 1.5  # after settle(), while nobody speaks, the base moves faster and forgets sooner
-    settle_slew_s: float = 0.008
+    slew_s: float = 0.001  # most the base moves per frame: not heard, not seen
+    quick_slew_s: float = 0.008  # while nobody speaks and the base is new or far off
+    far_s: float = 0.02
+    settle_s: float = 1.5  # after settle() the base is new, and forgets sooner
     settle_window_s: float = 0.5
     forgive_after: int = 20  # with so many pictures in the window the slowest is forgiven
     most_stale_frames: int = 2  # an older picture than this is not worth showing
@@ -128,7 +129,7 @@ class Pacer:
         return self.deadline(self.next_index) if self._base is not None and self._sound_complete() else None
 
     def due(self, now: float, quiet: bool = False) -> Tick | None:
-        """The next tick if its deadline has passed. `quiet`: nobody speaks, so the base may settle faster."""
+        """The next tick if its deadline has passed. `quiet`: nobody speaks, so the base may move faster."""
         if self._base is None or not self._sound_complete():
             return None
         while now - self.deadline(self.next_index) > self._config.resync_s and self._sound_complete(ahead=1):
@@ -187,8 +188,10 @@ class Pacer:
             self._required.popleft()
         if not self._required:
             return
-        most = self._config.settle_slew_s if settling and quiet else self._config.slew_s
-        self._base += min(most, max(-most, self._slowest() + self._config.lead_s - self._base))
+        missing_s = self._slowest() + self._config.lead_s - self._base
+        quick = quiet and (settling or abs(missing_s) > self._config.far_s)
+        most_s = self._config.quick_slew_s if quick else self._config.slew_s
+        self._base += min(most_s, max(-most_s, missing_s))
 
     def _slowest(self) -> float:
         slowest = sorted((required for _, required in self._required), reverse=True)

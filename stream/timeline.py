@@ -28,6 +28,8 @@ class TimelineConfig:
     patience_s: float = 0.15  # how long late samples are discarded before we accept that the rest was never made
     excuse_s: float = 0.03  # time given to sound that may be waiting unread because we were not listening
     ahead_s: float = 0.1  # a burst that would run this far ahead of its time is old sound: discarded
+    start_s: float = 1.0  # so long after a microphone's first sample …
+    start_ahead_s: float = 0.03  # … bursts are what waited while the connection was made: less is kept
     anchor_window_s: float = 5.0  # the anchor is the smallest of this long
 
 
@@ -79,7 +81,7 @@ class Timeline:
         self._owed = 0  # late samples to discard: silence has taken their place
         self._stalled = False
         self._resumed_at: float | None = None
-        self._last_arrival = now
+        self._attached_at = self._last_arrival = now
         self._excused_until = now
 
     def deadline(self, need: int) -> float:
@@ -104,7 +106,8 @@ class Timeline:
         late = min(self._owed, len(pcm_48k))
         self._owed -= late
         ahead_s = self._seconds[0].first - self._anchor_of(self.head + len(pcm_48k) - late, now)
-        if late == len(pcm_48k) or ahead_s > self._config.ahead_s:
+        starting = now - self._attached_at < self._config.start_s
+        if late == len(pcm_48k) or ahead_s > (self._config.start_ahead_s if starting else self._config.ahead_s):
             self.discarded += len(pcm_48k)
             return None
         self.discarded += late
@@ -147,6 +150,7 @@ class Timeline:
         silence = np.zeros(max(0, start - self.head), np.int16)
         kept = pcm_48k[max(0, self.head - start) :]
         self.live, self._stalled, self._owed, self._resumed_at = True, False, 0, None
+        self._attached_at = now
         self._seconds.clear()
         return replace(self._live_append(np.concatenate([silence, kept]), now), attached=True)
 

@@ -108,6 +108,20 @@ def test_while_somebody_speaks_frames_never_move_by_more_than_the_slew():
     assert stage.wait_s < 0.11
 
 
+def test_a_pause_in_the_speech_is_used_to_come_back_from_far():
+    stage = Stage()
+    stage.play(100, 0.05)
+    stage.play(60, 0.2, quiet=False)
+    before = stage.wait_s
+    stage.play(80, 0.05, quiet=False)  # the slow ones are forgotten only now
+    ticks = len(stage.ticks)
+    stage.play(13, 0.05, quiet=True)
+    assert before > 0.2
+    assert stage.wait_s < 0.05 + 0.04 + CONFIG.lead_s + CONFIG.far_s + 0.01
+    times = [time_s for time_s, _ in stage.ticks[ticks:]]
+    assert np.diff(times).min() > 0.03
+
+
 def test_a_generator_that_becomes_slower_is_followed_and_back():
     stage = Stage()
     stage.play(100)
