@@ -47,6 +47,33 @@ class Seats:
             del self._speakers[session]
 
 
+class CutOff:
+    """Segments that `clear` cut in the middle: late sound of a sentence nobody wants any more must not start to play.
+
+    Such a segment is refused until its end comes. Segment 0 is what bots send that do not number their speech: it
+    may go on after a clear.
+    """
+
+    def __init__(self) -> None:
+        self._open: int | None = None
+        self._cut: set[int] = set()
+
+    def admit(self, segment: int) -> None:
+        if segment in self._cut:
+            raise SpeechRefused("segment_cleared", f"segment {segment} was cleared; end it, or speak under a new id")
+        self._open = segment
+
+    def end(self, segment: int) -> None:
+        self._cut.discard(segment)
+        if segment == self._open:
+            self._open = None
+
+    def clear(self) -> None:
+        if self._open:
+            self._cut = {self._open}  # a bot speaks one segment at a time: what was cut before is over
+        self._open = None
+
+
 class _Gone(Exception):
     """The connection is over; ends its task group."""
 
@@ -63,6 +90,7 @@ class Connection:
         self._configured: protocol.Configure | None = None
         self._pts_us = 0  # media clock of the last tick
         self._received_ms = 0.0
+        self._cut_off = CutOff()
         self._refused: tuple[str, int] | None = None  # code and segment of the sound refused last
         self._errors_in_a_row = 0
         self._close: tuple[int, str] | None = None
@@ -145,10 +173,11 @@ class Connection:
         if samples.size:
             self._queue(samples, media.segment_id)
         if Flag.SEGMENT_END in media.flags:
-            self._session.end_segment(media.segment_id)
+            self._end_segment(media.segment_id)
 
     def _queue(self, samples: np.ndarray, segment: int) -> None:
         try:
+            self._cut_off.admit(segment)
             self._session.queue_speech(samples, self._configured.input_rate, segment)
             self._refused = None
         except SpeechRefused as refusal:
@@ -171,16 +200,21 @@ class Connection:
                 await session.close("closed by the client")
             case protocol.SegmentEnd():
                 self._seats.take(session, self)
-                session.end_segment(message.segment_id)
+                self._end_segment(message.segment_id)
             case protocol.Mark():
                 self._seats.take(session, self)
                 self._set_mark(message)
             case protocol.Clear():
                 self._seats.take(session, self)
+                self._cut_off.clear()
                 report = session.clear()
                 self._say(
                     protocol.Cleared(epoch=report.epoch, position_ms=report.position_ms, dropped_ms=report.dropped_ms)
                 )
+
+    def _end_segment(self, segment: int) -> None:
+        self._cut_off.end(segment)
+        self._session.end_segment(segment)
 
     def _set_mark(self, mark: protocol.Mark) -> None:
         try:

@@ -123,6 +123,33 @@ async def test_clear_answers_with_what_was_dropped(api):
         }  # fmt: skip
 
 
+async def test_late_sound_of_a_cleared_segment_is_refused_until_its_end(api):
+    session = api.sessions.create()
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.sound([1], segment=4)
+        await client.say("clear")
+        await client.sound([2], segment=4)
+        await client.sound([3], segment=4)
+        await client.sound([4], segment=5)
+        await client.say("segment.end", segment_id=4)
+        await client.sound([5], segment=4)
+        await client.say("ping", t=0)
+        await client.until("pong")
+    errors = [heard["code"] for heard in client.heard if heard["type"] == "error"]
+    assert errors == ["segment_cleared"]
+    spoken = [call for call in session.calls if call[0] == "queue_speech"]
+    assert [(samples, segment) for _, samples, _, segment in spoken] == [([1], 4), ([4], 5), ([5], 4)]
+
+
+async def test_speech_without_numbers_goes_on_after_a_clear(api):
+    session = api.sessions.create()
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.sound([1], segment=0)
+        await client.say("clear")
+        await client.sound([2], segment=0)
+        await eventually(lambda: len(session.calls) == 3)
+
+
 async def test_ping_returns_its_own_time(api):
     async with attached(api, api.sessions.create(), NO_MEDIA) as client:
         await client.say("ping", t=12.5)
