@@ -36,6 +36,7 @@ PROBE_SIZE = 32  # pixels
 CREDIT_STEP_MS = 250  # a credit is worth telling when it has grown by this much
 OVERSLEPT_S = 0.01  # waking so much later than asked means that nobody was served meanwhile
 AWAITED_CHUNKS = 64  # chunks whose pictures may still come
+LINGER_S = 5.0  # most that a session outlives its last listener; noticing that one vanished takes up to 9 s before that
 
 
 class SessionState(enum.StrEnum):
@@ -131,7 +132,7 @@ class Session:
         self._listeners: list[Subscription] = []
         self._watchers: list[Subscription] = []
         self._attached = 0
-        self._idle_s = idle_s
+        self._patience_s = idle_s  # with nobody attached
         self._alone_since = now
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
@@ -227,6 +228,7 @@ class Session:
     def detach(self) -> None:
         assert self._attached, "detach without attach"
         self._attached -= 1
+        self._patience_s = min(self._patience_s, LINGER_S)
         self.touch()
 
     def touch(self) -> None:
@@ -303,7 +305,7 @@ class Session:
         self.reason = f"internal error: {type(error).__name__}"
 
     def _expiry(self) -> float | None:
-        return None if self._attached else self._alone_since + self._idle_s
+        return None if self._attached else self._alone_since + self._patience_s
 
     def _next_deadline(self) -> float:
         deadlines = (self._pacer.next_deadline(), self._expiry(), self._timeline.deadline(self._chunker.need))

@@ -16,7 +16,7 @@ from stream.events import (
 )
 from stream.manager import Sessions
 from stream.metrics import Metrics
-from stream.session import Session, SessionOptions, SessionState, UnknownCharacter
+from stream.session import LINGER_S, Session, SessionOptions, SessionState, UnknownCharacter
 from stream.speech import SpeechRefused
 from tests.fakes_clock import FakeClock
 from tests.fakes_pool import DelayPool
@@ -361,7 +361,7 @@ async def test_nobody_attached_ends_the_session_after_the_idle_time_and_not_befo
         s.session.attach()
         await s.run(60.0)
         s.session.detach()
-        await s.run(9.9)
+        await s.run(LINGER_S - 0.1)
         assert s.session.state is SessionState.IDLE
         await s.run(0.2)
         assert s.session.state is SessionState.CLOSING
