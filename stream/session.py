@@ -128,6 +128,7 @@ class Session:
         self._microphone: tuple[int, Resampler] | None = None  # its rate, and the filter of that stream
         self._awaited: dict[int, _Awaited] = {}
         self._told_credit_ms = HIGH_WATER_MS
+        self._counted_dropped = 0
 
         self._listeners: list[Subscription] = []
         self._watchers: list[Subscription] = []
@@ -379,6 +380,9 @@ class Session:
             listener.put(tick)
         self._log.add(tick)
         self._metrics.tick(tick, self.info.fps)
+        if dropped := self._pacer.dropped - self._counted_dropped:
+            self._metrics.chunk_dropped(dropped)
+            self._counted_dropped += dropped
 
     def _tell(self, event: SessionEvent) -> None:
         for watcher in self._watchers:

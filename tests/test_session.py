@@ -44,7 +44,8 @@ class Studio:
     def __init__(self, options: SessionOptions | None = None, attach: bool = True) -> None:
         self.clock = FakeClock()
         self.pool = DelayPool(self.clock)
-        self.sessions = Sessions(self.pool, metrics=Metrics(), make_encoders=Hub, clock=self.clock)
+        self.metrics = Metrics()
+        self.sessions = Sessions(self.pool, metrics=self.metrics, make_encoders=Hub, clock=self.clock)
         self.session: Session = self.sessions.create("ada", options)
         self._events = self.session.events(10_000)
         if attach:
@@ -189,6 +190,17 @@ async def test_a_frame_that_is_late_repeats_the_last_and_the_sound_goes_on():
         s.pool.delay_s = 0.05
         assert not (await s.talk(2.0))[-1].repeated
         assert s.session.stats()["repeated"] > 20
+
+
+async def test_pictures_that_come_too_late_are_counted_as_dropped():
+    async with studio() as s:
+        await s.run(2.0)
+        s.pool.delay_s = 0.6
+        await s.run(0.2)
+        s.pool.delay_s = 0.05
+        await s.run(2.0)
+        dropped = s.metrics.registry.get_sample_value("visavis_frames_total", {"kind": "dropped"})
+        assert dropped == s.session.stats()["dropped"] > 0
 
 
 async def test_queued_speech_is_heard_in_real_time_and_every_step_is_told():
