@@ -16,8 +16,19 @@ from model.rope import rotate
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kT / sqrt(d)) v over b l n d; mask is boolean (True = may see), broadcast to b n lq lk."""
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
-    return out.transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        return _two_products(q, k, v, mask).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+
+
+def _two_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention spelt out. On a processor with bfloat16 instructions the plain products run at full speed, and PyTorch's
+    fused kernel at half of it (measured with 2.13: 130 against 283 ms forward and backward, 16 x 385 tokens)."""
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1).to(v.dtype) @ v
 
 
 @dataclass(frozen=True)

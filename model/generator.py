@@ -137,6 +137,7 @@ class Generator:
         past_sound = torch.cat([state.sound for state in states])
         mask = torch.cat([self.dit.token_mask(s.character.face_mask(), s.latent) for s in states]).to(self.dtype)
         exp, pose = self._motion(states)
+        reference = torch.stack([s.character.ref_latents for s in states])[:, :, None].to(self.dtype)
 
         x = torch.cat([self._noise(state) for state in states])
         sigmas = shifted_sigmas(steps, FLOW_SHIFT).tolist()
@@ -144,14 +145,15 @@ class Generator:
             if sigma == sigmas[0]:
                 on = self._conditions(states, exp, pose, (0.0, sigma))
                 pattern = CachedStream(cache, *self._rope(slice(window - 1, window + 1)), self._carry_mask(), remember=1)
-                sample = self.dit.stream(
+                change = self.dit.stream(
                     torch.cat((past, x), 2), on, torch.cat((past_sound, sound), 1), mask.repeat(1, 2, 1, 1), pattern
                 )[:, :, 1:]
             else:
                 on = self._conditions(states, exp[:, 1:], pose[:, 1:], (sigma,))
                 pattern = CachedStream(cache, *self._rope(slice(window, window + 1)))
-                sample = self.dit.stream(x, on, sound, mask, pattern)
-            x = step_to(x, sample, sigma, sigma_next)
+                change = self.dit.stream(x, on, sound, mask, pattern)
+            # The network says how the clean frame differs from the reference: what does not move stays as it is.
+            x = step_to(x, reference + change, sigma, sigma_next)
         return x
 
     def _come_to_rest(self, character: Character) -> Rest:

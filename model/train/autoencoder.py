@@ -103,7 +103,7 @@ def train(folder: Path, minutes: float, seed: int, batch: int) -> None:
     clips = Clips(seed + run.step, size=350)
     held_out = Clips(seed + 10**6, size=8)
     while not run.finished:
-        optimiser.set_learning_rate(learning_rate(run.progress, 0.02))
+        optimiser.set_learning_rate(learning_rate(run.progress, 0.006))
         true = clips.batch(*curriculum(run.progress, run.step, batch))
         # Noise makes the decoder forgive what the transformer will get wrong. At first it would drown the latents.
         noise = 0.08 * min(1.0, 10 * run.progress)

@@ -43,8 +43,9 @@ def published(runs: Path) -> dict[str, torch.nn.Module]:
 @torch.inference_mode()
 def publish_characters(vae: TinyVAE, folder: Path) -> None:
     for name, look in CHARACTERS.items():
+        still = torch.from_numpy(render(look, Pose.neutral(), EMBEDDED.width))
         box = [edge / EMBEDDED.width for edge in face_box(look, EMBEDDED.width)]
-        save_character(folder / name, CHARACTER_TITLES[name], tuple(box), reference_latents(vae, look))
+        save_character(folder / name, CHARACTER_TITLES[name], tuple(box), reference_latents(vae, still))
         picture = Image.fromarray(render(look, Pose.neutral(), PICTURE_SIZE))
         picture.save(folder / name / "picture.png", optimize=True)
 

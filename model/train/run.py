@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class Run:
     """`runs/<stage>/`: checkpoint.pt (weights, optimiser, step), curves.csv and samples."""
 
-    def __init__(self, folder: str | Path, minutes: float, log_every: int = 50, save_every: int = 500) -> None:
+    def __init__(self, folder: str | Path, minutes: float, log_every: int = 50, save_every: int = 200) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.budget_s, self.log_every, self.save_every = minutes * 60, log_every, save_every

@@ -2,8 +2,8 @@
 
     python -m model.train.transformer --minutes 60
 
-Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as they
-are in the stream, or not. The network predicts the clean frame. In the second part of the budget the clean past is made
+Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
+they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second part of the budget the clean past is made
 of the network's own predictions, because that is what it will stand on when it runs.
 """
 
@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.audio import AudioConfig, AudioEncoder, frame_prompts, windows_of
+from model.blocks import Modulation
 from model.character import box_mask
 from model.dit import Conditions, DiT
 from model.motion import MOTION_CENTRE
@@ -56,7 +57,7 @@ class Clips:
         rows, columns = EMBEDDED.latent_size
         self.face = torch.stack([box_mask(clip["face_box"].tolist(), rows, columns) for clip in clips])
         lips = torch.stack([box_mask(clip["mouth_box"].tolist(), rows, columns) for clip in clips])
-        self.weight = 1 + (MOUTH_WEIGHT - 1) * lips
+        self.weight = 1 + self.face + MOUTH_WEIGHT * lips
         self.weight /= self.weight.mean((1, 2), keepdim=True)
         self.states = _hear(clips, encoder, variants, seed)
         self.silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
@@ -136,7 +137,7 @@ def conditions(batch: Batch, sigma: Tensor) -> Conditions:
 
 
 def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tensor, Tensor]:
-    """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides, not the picture."""
+    """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides."""
     target = rng.random((size, length)) < 0.5
     target[:, -1] = True
     high = np.where(rng.random((size, length)) < 0.5, 1.0, rng.uniform(0.3, 1.0, (size, length)))
@@ -144,9 +145,30 @@ def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tens
     return torch.from_numpy(np.where(target, high, low)).float(), torch.from_numpy(target)
 
 
+def start_still(dit: DiT) -> None:
+    """Every block begins as the identity and the prediction as the reference picture itself."""
+    for block in (*dit.double_blocks, *dit.single_blocks):
+        for module in block.modules():
+            if isinstance(module, Modulation):
+                nn.init.zeros_(module.linear.weight)
+                nn.init.zeros_(module.linear.bias)
+    for adapter in dit.audio_adapter_blocks:
+        nn.init.zeros_(adapter.to_out.weight)
+    nn.init.zeros_(dit.final_layer.linear.weight)
+    nn.init.zeros_(dit.final_layer.linear.bias)
+
+
+def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
+    """Noisy latents b t c h w -> clean ones."""
+    with torch.autocast("cpu", torch.bfloat16):
+        change, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
+    return batch.reference[:, None] + change.transpose(1, 2).float()
+
+
 def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int, own_past_from: float) -> None:
     torch.manual_seed(seed)
     dit = DiT(EMBEDDED.dit)
+    start_still(dit)
     optimiser = torch.optim.AdamW(dit.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     average = torch.optim.swa_utils.AveragedModel(dit, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     run = Run(folder, minutes, log_every=50, save_every=200)
@@ -155,7 +177,7 @@ def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int
     rng = np.random.default_rng((seed, run.step))
     length = EMBEDDED.dit.causal_window + 1
     while not run.finished:
-        set_learning_rate(optimiser, learning_rate(run.progress, 6e-4, warm=0.03))
+        set_learning_rate(optimiser, learning_rate(run.progress, 5e-4, warm=0.02))
         batch = clips.batch(rng, batch_size, length)
         sigma, target = choose_noise(rng, batch_size, length)
         past = batch.latents
@@ -164,9 +186,7 @@ def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int
         noise = torch.randn_like(batch.latents)
         level = sigma[:, :, None, None, None]
         x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, past), noise, level)
-        with torch.autocast("cpu", torch.bfloat16):
-            made, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
-        error = (made.transpose(1, 2).float() - batch.latents).square()
+        error = (predict(dit, batch, x, sigma) - batch.latents).square()
         per_frame = (error.mean(2) * batch.weight[:, None]).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
         loss = (per_frame * weight).sum() / weight.sum()
@@ -184,11 +204,8 @@ def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int
 def own_past(dit: DiT, batch: Batch, target: Tensor) -> Tensor:
     """What the network itself would have shown in the frames that are to be past."""
     sigma = torch.where(target, 0.0, 1.0)
-    level = sigma[:, :, None, None, None]
-    x = add_noise(batch.latents, torch.randn_like(batch.latents), level)
-    with torch.autocast("cpu", torch.bfloat16):
-        made, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
-    return made.transpose(1, 2).float()
+    x = add_noise(batch.latents, torch.randn_like(batch.latents), sigma[:, :, None, None, None])
+    return predict(dit, batch, x, sigma)
 
 
 def load_encoder(checkpoint: Path) -> AudioEncoder:
