@@ -45,7 +45,7 @@ export async function openMicrophone({ deviceId = null, processing = true } = {}
  *
  * Events, each a CustomEvent with a detail:
  *   state    {state, problem, retryInS}   asking | connecting | live | waiting | reconnecting | ended
- *   link     {link}                       a new connection; its `stream` holds the avatar's sound and picture
+ *   link     {link}                       a new connection is being made; its `stream` holds the avatar's sound and picture
  *   microphone {stream}                   a microphone was opened
  *   speaking {speaking}                   the server hears speech, or no longer does
  *   server   {stats}                      the server's own measurements, once a second
@@ -142,17 +142,16 @@ export class Conversation extends EventTarget {
   }
 
   async #openLink() {
-    const link = await Link.open({
+    return Link.open({
       base: this.#base,
       character: this.#character,
       options: this.#options,
       track: this.#microphone.getAudioTracks()[0],
       signal: this.#ending.signal,
+      onStream: (link) => this.#tell("link", { link }),
       onSpeaking: (speaking) => this.#tell("speaking", { speaking }),
       onStats: (stats) => this.#tell("server", { stats }),
     });
-    this.#tell("link", { link });
-    return link;
   }
 
   /** The browser may ask the person, for as long as they like; End does not wait for the answer. */

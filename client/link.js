@@ -4,11 +4,12 @@
  */
 
 import { Problem, problemOf } from "./problem.js";
+import { PictureWait } from "./sync.js";
 
 const GATHERING_MS = 300; // candidates found later follow by PATCH
 const CONNECT_MS = 12_000;
 const SERVER_SILENT_MS = 4_000; // the server speaks once a second, so this many words are missing
-const PING_MS = 1_000;
+const WATCH_MS = 1_000;
 
 export class Link {
   /** Settles once, when the connection is gone: with its Problem, or with null when the page dropped it. */
@@ -19,11 +20,15 @@ export class Link {
   #channel;
   #sessionUrl;
   #timers = [];
+  #pictureWait = null;
   #heardAt = performance.now();
   #lose;
 
-  /** Makes a session and connects to it; whatever fails, nothing is left behind on the server. */
-  static async open({ base, character, options, track, signal, onSpeaking, onStats }) {
+  /**
+   * Makes a session and connects to it; whatever fails, nothing is left behind on the server.
+   * `onStream` is called ahead of the first packet: sound that finds no player waits, and stays late for seconds.
+   */
+  static async open({ base, character, options, track, signal, onStream, onSpeaking, onStats }) {
     const created = await request(new URL("v1/sessions", base), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
@@ -33,7 +38,7 @@ export class Link {
     const session = await created.json();
     const link = new Link(session.id, base, iceServers(created.headers.get("Link")), { onSpeaking, onStats });
     try {
-      await link.#connect(new URL(session.rtc, base), track, signal);
+      await link.#connect(new URL(session.rtc, base), { track, signal, onStream });
       return link;
     } catch (error) {
       await link.close();
@@ -50,7 +55,7 @@ export class Link {
     this.#channel.addEventListener("message", (event) => this.#hear(event, { onSpeaking, onStats }));
     this.#channel.addEventListener("close", () => this.drop(new Problem("connection-failed", "The server ended the connection.")));
     this.#peer.addEventListener("track", ({ track, receiver }) => {
-      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+      if (track.kind === "video") this.#pictureWait = new PictureWait(receiver);
       this.stream.addTrack(track);
     });
     this.#peer.addEventListener("connectionstatechange", () => {
@@ -94,7 +99,7 @@ export class Link {
     await fetch(url, { method: "DELETE", keepalive: leaving, signal }).catch(() => {}); // an unreachable session expires by itself
   }
 
-  async #connect(rtcUrl, track, signal) {
+  async #connect(rtcUrl, { track, signal, onStream }) {
     const peer = this.#peer;
     peer.addTransceiver(track, { direction: "sendrecv" });
     peer.addTransceiver("video", { direction: "recvonly" });
@@ -109,10 +114,11 @@ export class Link {
     });
     const resource = new URL(answered.headers.get("Location") ?? rtcUrl, rtcUrl);
     await peer.setRemoteDescription({ type: "answer", sdp: await answered.text() });
+    onStream(this);
     candidates.sendTo(resource, answered.headers.get("ETag"));
     await this.#connected(signal);
     this.#heardAt = performance.now();
-    this.#timers.push(setInterval(() => this.#watch(), PING_MS));
+    this.#timers.push(setInterval(() => this.#watch(), WATCH_MS));
   }
 
   #connected(signal) {
@@ -134,9 +140,10 @@ export class Link {
   #watch() {
     if (performance.now() - this.#heardAt > SERVER_SILENT_MS) {
       this.drop(new Problem("server-gone", "The server has gone silent."));
-    } else if (this.#channel.readyState === "open") {
-      this.#channel.send(JSON.stringify({ ping: performance.now() }));
+      return;
     }
+    if (this.#channel.readyState === "open") this.#channel.send(JSON.stringify({ ping: performance.now() }));
+    this.#peer.getStats().then((report) => this.#pictureWait?.adjust(report));
   }
 
   #hear(event, { onSpeaking, onStats }) {

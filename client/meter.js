@@ -3,6 +3,8 @@
  * What a page cannot measure (the microphone's own buffer, the screen's) is counted as a fixed estimate or left out.
  */
 
+import { skewMs } from "./sync.js";
+
 const OPUS_PACKET_MS = 20; // the first sound of a packet waits for its last
 const MICROPHONE_MS = 10; // where the browser does not tell its capture latency
 
@@ -36,7 +38,7 @@ export class Meter {
     const roundTripMs = stats.roundTripMs ?? this.#link.roundTripMs;
     const parts = {
       microphone: this.#microphoneMs,
-      server: serverMs(server),
+      server: number(server?.latency_ms),
       network: roundTripMs,
       browser: this.#glassMs() ?? bufferedMs(before, stats),
     };
@@ -75,8 +77,7 @@ export class Meter {
 
 /** The few figures we use, out of an RTCStatsReport. */
 function summary(report) {
-  const found = { roundTripMs: null, syncMs: null, received: 0, lost: 0, processing: 0, decoded: 0 };
-  const playout = {};
+  const found = { roundTripMs: null, syncMs: skewMs(report), received: 0, lost: 0, processing: 0, decoded: 0 };
   for (const entry of report.values()) {
     if (entry.type === "candidate-pair" && entry.nominated && number(entry.currentRoundTripTime) !== null) {
       found.roundTripMs = entry.currentRoundTripTime * 1000;
@@ -84,21 +85,12 @@ function summary(report) {
     if (entry.type !== "inbound-rtp") continue;
     found.received += entry.packetsReceived ?? 0;
     found.lost += entry.packetsLost ?? 0;
-    playout[entry.kind] = number(entry.estimatedPlayoutTimestamp);
     if (entry.kind === "video") {
       found.processing = entry.totalProcessingDelay ?? entry.jitterBufferDelay ?? 0;
       found.decoded = entry.framesDecoded ?? 0;
     }
   }
-  // What of the server's clock is heard now, less what of it is seen now: positive when the picture is behind.
-  if (playout.audio && playout.video) found.syncMs = playout.audio - playout.video;
   return found;
-}
-
-/** From the arrival of a sound to the release of its picture, as the server measured it. */
-function serverMs(stats) {
-  const total_s = number(stats?.latency_s?.total);
-  return total_s === null ? null : total_s * 1000;
 }
 
 function bufferedMs(before, now) {

@@ -9,6 +9,7 @@ import { STATES, countdown, explain } from "./words.js";
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
 const query = new URLSearchParams(location.search);
+const PLAIN_TILE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>"; // for a picture that does not load
 const SILENT_MICROPHONE_MS = 6_000;
 const SPEAKING_TAIL_MS = 150; // so that the ring does not flicker between words
 
@@ -50,6 +51,7 @@ function characterChoice({ name, title, picture }) {
   label.className = "character";
   const input = Object.assign(document.createElement("input"), { type: "radio", name: "character", value: name });
   const image = Object.assign(document.createElement("img"), { src: picture, alt: "", width: 96, height: 96 });
+  image.addEventListener("error", () => { image.src = PLAIN_TILE; }, { once: true });
   const caption = Object.assign(document.createElement("span"), { textContent: title });
   input.addEventListener("change", () => {
     choose(name);
@@ -124,6 +126,7 @@ function follow({ state: next, problem, retryInS }) {
 /** The picture that is on screen stays until the new connection has one of its own. */
 function showLink(link) {
   meter?.stop();
+  for (const never of element.screen.querySelectorAll("video:not(.shown)")) never.remove();
   const video = Object.assign(document.createElement("video"), { playsInline: true, autoplay: true, muted: !element.hear.checked });
   video.disablePictureInPicture = true;
   video.srcObject = link.stream;
@@ -257,6 +260,8 @@ function inStep(syncMs) {
 }
 
 /* ---- wiring ---- */
+
+element.still.addEventListener("error", () => { element.still.hidden = true; });
 
 element.start.addEventListener("click", () => (conversation ? stop() : start()));
 

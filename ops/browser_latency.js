@@ -5,7 +5,7 @@
  * Microphone: the capture time stamps of the samples. A real microphone hands over a block when it is full, so its
  * first sample is one block old by then; the fake one stamps the block's start with the hand-over, hence the correction.
  * Screen: when the compositor expects to show the first picture with the white square.
- * Ear: when the decoded sound is handed to the output device, whose own buffer is not counted.
+ * Ear: when the decoded sound is handed to the output device, plus that device's delay as the browser reports it.
  */
 
 const THRESHOLD = 0.05; // of full scale; the bursts are far above, the codec's noise far below
@@ -41,8 +41,12 @@ export async function measure({ base, character, seconds }) {
     const { delayMs, fps, syncMs } = await meter.read(stats);
     found.readings.push({ delayMs, fps, syncMs });
   }
+  found.endMs = performance.now();
   found.stats = stats;
-  found.video = [...(await link.getStats()).values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
+  const report = [...(await link.getStats()).values()];
+  const playout = report.find(({ type }) => type === "media-playout");
+  found.video = report.find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
+  found.outputMs = playout ? (1_000 * playout.totalPlayoutDelay) / playout.totalSamplesCount : 0;
   conversation.end();
   await ended;
   return found;

@@ -21,7 +21,7 @@ RATE_HZ = 48_000
 BURST_S = 0.2
 LONGEST_DELAY_MS = 1_250.0  # less than the time between two bursts, so that no answer is taken for the next one's
 FRAME_MS = 40.0
-SETTLE_MS = 3_000.0  # buffers fill and codecs start; what happens meanwhile is reported as the first picture
+SETTLE_MS = 5_000.0  # buffers fill, codecs start, and sound and picture find together; tones of this time do not count
 
 
 def write_bursts(path: Path, seconds: float = 60.0) -> None:
@@ -65,11 +65,12 @@ async def measure(server: str, character: str | None = None, seconds: int = 60) 
 def figures(found: dict) -> dict:
     """Times of onsets, in milliseconds, to medians and percentiles. Raises ValueError where too few came back."""
     begin_ms = found["spoken"][0] + SETTLE_MS if found["spoken"] else 0.0
+    asked = [spoken for spoken in found["spoken"] if begin_ms <= spoken < found["endMs"] - LONGEST_DELAY_MS]
     events = []
-    for spoken in found["spoken"]:
+    for spoken in asked:
         seen, heard = (_first_after(spoken, found[kind]) for kind in ("seen", "heard"))
-        if spoken >= begin_ms and seen is not None and heard is not None:
-            events.append((spoken, seen, heard))
+        if seen is not None and heard is not None:
+            events.append((spoken, seen, heard + found["outputMs"]))
     if len(events) < 3:
         counts = {kind: len(found[kind]) for kind in ("spoken", "seen", "heard")}
         raise ValueError(f"too few tones came back to measure anything: {counts}")
@@ -89,13 +90,14 @@ def figures(found: dict) -> dict:
             "trend_per_minute": round(float(np.polyfit(minutes, skews, 1)[0]), 2),
         },
         "browser_sync_ms": _spread(syncs) if syncs else None,
+        "sound_output_ms": round(found["outputMs"], 1),  # of mic_to_ear_ms: the output device's own delay
         "first_picture_ms": round(found["firstPictureMs"], 1),
         "page_estimate_ms": round(statistics.median(estimates), 1) if estimates else None,
         "fps": round(statistics.median(rates), 2) if rates else None,
         "freezes": video.get("freezeCount"),
         "frames_dropped_by_browser": video.get("framesDropped"),
         "events": len(events),
-        "missed": len([spoken for spoken in found["spoken"] if spoken >= begin_ms]) - len(events),
+        "missed": len(asked) - len(events),
     }
 
 

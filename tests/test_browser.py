@@ -8,11 +8,10 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser import Browser, Page, open_browser
+from tests.live_server import LiveServer, live_server
 
 LOADER = os.environ.get("VISAVIS_TEST_LOADER", "tests.fakes:load")
 MOUTH = (0.32, 0.56, 0.36, 0.32)  # left, top, width, height of the part of the picture that holds every mouth
@@ -33,23 +33,8 @@ SENTENCES = ("Good morning. My papa and my mama bake apple pie.", "Would you lik
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@contextlib.asynccontextmanager
-async def running_server(port: int = 0) -> AsyncIterator[str]:
-    """A server process of its own; gives the address it prints."""
-    command = [sys.executable, "server.py", "--port", str(port), "--loader", LOADER, "--max-sessions", str(SEATS)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    try:
-        said = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
-        assert "http://" in said, f"the server did not start; it said {said!r} on stdout, see its log above"
-        yield "http://127.0.0.1:" + said.strip().rsplit(":", 1)[1]
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), 15)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+def running_server(*flags: str) -> AbstractContextManager[LiveServer]:
+    return live_server("--loader", LOADER, "--max-sessions", str(SEATS), *flags)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +57,10 @@ def speech(tmp_path_factory) -> Path:
     return path
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[str]:
-    async with running_server() as address:
-        yield address
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_server() as server:
+        yield server.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -344,13 +329,13 @@ async def test_a_kiosk_starts_by_itself_with_its_character(browser, server):
 
 async def test_a_restarted_server_is_found_again(browser):
     async with contextlib.AsyncExitStack() as visit:
-        async with running_server() as address:
-            page = await visit.enter_async_context(visiting(browser, address))
+        with running_server() as server:
+            page = await visit.enter_async_context(visiting(browser, server.url))
             first = await start(page)
         await page.wait_for("document.querySelector('#stage').dataset.state === 'reconnecting'", 20)
-        async with running_server(int(address.rsplit(":", 1)[1])):
+        with running_server("--port", server.url.rpartition(":")[2]):
             await page.wait_for("document.querySelector('#stage').dataset.state !== 'reconnecting'", 30)
-            await page.wait_for("document.querySelector('#stage').dataset.session !== " + json.dumps(first), 30)
+            await page.wait_for(f"document.querySelector('#stage').dataset.session !== {json.dumps(first)}", 30)
             await page.click("#start")
             await page.wait_for("document.querySelector('#state-text').innerText === 'Ready'")
 
