@@ -17,7 +17,7 @@ from stream.config import LOG_LEVELS, IceServer, ServerConfig
 log = logging.getLogger("visavis")
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
-SOCKET_BUFFER_BYTES = 256 * 1024  # held by the kernel for a slow reader: about two seconds of media
+SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
 PING_INTERVAL_S, PING_TIMEOUT_S = 3.0, 6.0  # a bot that vanished is noticed within their sum
 SHUTDOWN_S = 5
@@ -135,6 +135,7 @@ async def _serve_http(config, listener, pool, info, metrics, stop: asyncio.Event
     from stream.api import create_app
     from stream.encoder import EncoderHub
     from stream.manager import Sessions
+    from stream.socket_protocol import SocketProtocol
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -157,7 +158,7 @@ async def _serve_http(config, listener, pool, info, metrics, stop: asyncio.Event
     server = Server(
         uvicorn.Config(
             create_app(config, sessions, pool, metrics),
-            ws="websockets-sansio",
+            ws=SocketProtocol,
             ws_max_size=MAX_SOCKET_FRAME_BYTES,
             ws_per_message_deflate=False,  # media does not shrink, and a compressed frame may hide a huge one
             ws_ping_interval=PING_INTERVAL_S,

@@ -14,6 +14,7 @@ from stream.messages import CharacterInfo, PresetInfo
 from stream.metrics import Metrics
 from stream.pacer import Tick
 from stream.session import Session, SessionOptions
+from stream.socket_protocol import SocketProtocol
 from stream.speech import SpeechRefused
 from stream.subscription import Subscription
 
@@ -146,7 +147,9 @@ class RunningApi:
                 create_app(config, self.sessions, self.pool, Metrics()),
                 host="127.0.0.1",
                 port=0,
-                ws="websockets-sansio",
+                ws=SocketProtocol,
+                ws_ping_interval=0.2,
+                ws_ping_timeout=0.3,
                 ws_max_size=256 * 1024,
                 lifespan="off",
                 log_config=None,

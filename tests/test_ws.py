@@ -352,6 +352,28 @@ async def test_a_vanished_client_leaves_nothing_behind(api):
     assert (session._ticks, session._events, session.encoders.stats()) == ([], [], {})
 
 
+async def test_a_frozen_client_is_noticed_although_nothing_can_be_written_to_it(api):
+    session = api.sessions.create()
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    try:
+        writer.write(
+            f"GET /v1/sessions/{session.id}/ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        configure = json.dumps({"type": "session.configure", "output": {"video": "none"}}).encode()
+        mask = bytes(4)
+        writer.write(bytes([0x81, 0x80 | len(configure)]) + mask + configure)
+        await eventually(lambda: session._ticks)
+        for _ in range(3_000):  # and from here on the client reads nothing
+            session.tick()
+            await asyncio.sleep(0)
+        await eventually(lambda: session.attached == 0)
+    finally:
+        writer.transport.abort()
+
+
 async def test_a_slow_reader_misses_whole_instants_and_is_told(api):
     session = api.sessions.create()
     output = {"output": {"video": "none", "audio": True}}
