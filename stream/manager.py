@@ -33,6 +33,7 @@ class Pool(Generation, Protocol):
 
     info: object
     on_chunk: Callable[[int, int, np.ndarray, dict[str, float]], None]
+    on_failed: Callable[[int, str], None]
 
     def capacity(self) -> int: ...
 
@@ -59,6 +60,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         pool.on_chunk = self._on_chunk
+        pool.on_failed = self._on_failed
         metrics.watch_sessions(lambda: [session.state for session in self._sessions.values()])
         vad.prepare()
 
@@ -118,3 +120,9 @@ class Sessions:
         for session in self._sessions.values():
             if session.key == key:
                 session.on_pictures(index, frames, stage_s)
+
+    def _on_failed(self, key: int, text: str) -> None:
+        for session in self._sessions.values():
+            if session.key == key:
+                log.error("the model failed: %s", text, extra={"session": session.id})
+                session.on_model_failure()

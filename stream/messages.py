@@ -1,6 +1,13 @@
-"""What the server and its worker processes say to each other: frozen values, picklable, no tensors."""
+"""What the server and its worker processes say to each other: frozen values, and how they cross a byte stream.
 
+No tensors, no sockets. Both ends are one program's, so pickle is safe between them.
+"""
+
+import pickle
+import struct
 from dataclasses import dataclass, field
+
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,39 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A session could not be opened."""
+
+    session: int
+    message: str
+
+
+@dataclass(frozen=True)
 class Unusable:
     """The worker cannot start: the model's files are wrong or missing. It ends after saying so."""
 
     message: str
+
+
+def encode(message: object) -> bytes:
+    """The message as it crosses the stream: its length, then itself."""
+    packed = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(packed)) + packed
+
+
+class Decoder:
+    """Cuts a stream, however it was broken up on its way, into the messages that were put in."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def push(self, received: bytes) -> list:
+        self._received += received
+        messages = []
+        while len(self._received) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+            if len(self._received) < end:
+                break
+            messages.append(pickle.loads(self._received[_LENGTH.size : end]))
+            del self._received[:end]
+        return messages

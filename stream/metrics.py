@@ -28,7 +28,7 @@ class Metrics:
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(f"visavis_{name}", text, labels, registry=registry)
 
-        self._stage = histogram("stage_seconds", "Time of a frame in each stage; total from sound to release", ("stage",))
+        self._stage = histogram("stage_seconds", "Time of a frame in each stage; total: sound to release", ("stage",))
         self._frames = counter("frames_total", "Frames sent; of them late or repeated; and dropped", ("kind",))
         self._offset = histogram("av_offset_seconds", "How far a picture trails its sound", buckets=OFFSET_BUCKETS_S)
         self._headroom = histogram(

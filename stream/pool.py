@@ -3,16 +3,30 @@
 import asyncio
 import logging
 import multiprocessing
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 
 import numpy as np
 
 from stream.clock import Clock
 from stream.frames import FrameRing
-from stream.messages import Attach, CharacterInfo, ChunkJob, Close, Done, Open, PresetInfo, Ready, Step, Stop, Unusable
+from stream.messages import (
+    Attach,
+    CharacterInfo,
+    ChunkJob,
+    Close,
+    Decoder,
+    Done,
+    Failed,
+    Open,
+    PresetInfo,
+    Ready,
+    Step,
+    Stop,
+    Unusable,
+    encode,
+)
 from stream.metrics import Metrics
 from stream.scheduler import Batch, Scheduler, Waiting
 from stream.worker import run
@@ -23,6 +37,7 @@ HANG_S = 5.0  # a worker that has not answered for so long is killed
 RESTART_PAUSE_S = 1.0  # before another try, where a worker dies before it is ready
 STOP_S = 3.0
 SLOTS_PER_WORKER = 2
+MOST_FAILURES = 3  # of a session in a row: then the model cannot serve it, and trying again will not help
 
 
 class PoolFailed(Exception):
@@ -35,13 +50,43 @@ class _Session:
     seed: int
     next_index: int
     worker: "_Worker"
+    failures: int = 0  # since its last pictures
 
 
-@dataclass
+class _Pipe(asyncio.Protocol):
+    """Our end of a worker's socket. Neither direction ever blocks, whatever the worker does or does not."""
+
+    def __init__(self, take: Callable[[object], None], lost: Callable[[], None]) -> None:
+        self._take, self._lost = take, lost
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._decoder.push(data):
+            self._take(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost()
+
+    def send(self, message: object) -> None:
+        """To a dead worker nothing can be said, nor to one unborn; one that gets ready is told what it must know."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(encode(message))
+
+    def close(self) -> None:
+        if self._transport:
+            self._transport.abort()
+
+
+@dataclass(eq=False)
 class _Worker:
     number: int
     process: multiprocessing.process.BaseProcess
-    pipe: Connection
+    pipe: _Pipe = field(init=False)
+    lost: bool = False
     scheduler: Scheduler | None = None  # from Ready on
     running: Batch | None = None
     sent_at: float = 0.0
@@ -58,6 +103,7 @@ class Pool:
         self.info: PresetInfo | None = None
         self.characters: dict[str, CharacterInfo] = {}
         self.on_chunk: Callable[[int, int, np.ndarray, dict[str, float]], None] = lambda *_: None
+        self.on_failed: Callable[[int, str], None] = lambda *_: None  # a session that got no more chances, and why
         self._arguments = (loader, preset, threads)
         self._wanted = workers
         self._metrics = metrics
@@ -67,6 +113,7 @@ class Pool:
         self._ring: FrameRing | None = None
         self._started: asyncio.Future[PresetInfo] | None = None
         self._stopping = False
+        self._tasks: set[asyncio.Task] = set()  # launches and burials under way
         # A fork server that has imported the model's code once: a worker that dies is back as soon as weights are read.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["stream.worker", loader.partition(":")[0]])
@@ -75,7 +122,7 @@ class Pool:
         """Returns when all workers serve. Raises PoolFailed if one says that it cannot."""
         self._started = asyncio.get_running_loop().create_future()
         for number in range(self._wanted):
-            self._launch(number)
+            self._keep(self._launch(number))
         return await self._started
 
     @property
@@ -92,7 +139,7 @@ class Pool:
         carried = [one.worker.number for one in self._sessions.values()]
         worker = min(self._workers.values(), key=lambda w: (w.scheduler is None, carried.count(w.number)))
         self._sessions[session] = _Session(character, seed, chunk_index, worker)
-        self._send(worker, Open(session, character, seed, chunk_index))
+        worker.pipe.send(Open(session, character, seed, chunk_index))
 
     def submit(self, session: int, chunk, due: float) -> None:
         """An AudioChunk of a session; `on_chunk` follows, or nothing if it would come too late to be shown."""
@@ -114,46 +161,62 @@ class Pool:
         if held:
             if held.worker.scheduler:
                 held.worker.scheduler.forget(session)
-            self._send(held.worker, Close(session))
+            held.worker.pipe.send(Close(session))
 
     async def stop(self) -> None:
-        """Idempotent. Leaves no process and no shared memory."""
+        """Idempotent. Leaves no worker and no shared memory."""
         self._stopping = True
-        workers = list(self._workers.values())
+        await asyncio.gather(*self._tasks)
+        workers = [worker for worker in self._workers.values() if not worker.lost]
+        self._workers.clear()
         for worker in workers:
             self._unwatch(worker)
-            self._send(worker, Stop())
+            if worker.scheduler is None:  # still loading: it would not hear us for a while
+                worker.process.kill()
+            worker.pipe.send(Stop())
         await asyncio.gather(*(asyncio.to_thread(_end, worker.process) for worker in workers))
         for worker in workers:
             worker.pipe.close()
-        self._workers.clear()
         if self._ring:
             self._ring.close()
             self._ring = None
 
     # workers
 
-    def _launch(self, number: int) -> None:
-        ours, theirs = self._processes.Pipe()
+    def _keep(self, work: Coroutine) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _launch(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
         process = self._processes.Process(
-            target=run, args=(theirs, *self._arguments), name=f"visavis-worker-{number}", daemon=True
+            target=run, args=(theirs, *self._arguments), name=f"visavis-work-{number}", daemon=True
         )
-        process.start()
-        theirs.close()
-        worker = _Worker(number, process, ours)
+        try:
+            # The first one waits until the fork server has imported the model's code: seconds.
+            await asyncio.to_thread(process.start)
+        except (OSError, EOFError) as problem:
+            ours.close()
+            self._unborn(number, problem)
+            return
+        finally:
+            theirs.close()
+        worker = _Worker(number, process)
+        worker.pipe = _Pipe(lambda message: self._take(worker, message), lambda: self._lost(worker))
         previous = self._workers.get(number)
         self._workers[number] = worker
         for session in self._sessions.values():
             if session.worker is previous:
                 session.worker = worker
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._read, worker)
+        await asyncio.get_running_loop().create_unix_connection(lambda: worker.pipe, sock=ours)
 
-    def _read(self, worker: _Worker) -> None:
-        try:
-            while worker.pipe.poll():
-                self._take(worker, worker.pipe.recv())
-        except (EOFError, OSError):
-            self._lost(worker)
+    def _unborn(self, number: int, problem: Exception) -> None:
+        log.error("worker %d could not be started: %s: %s", number, type(problem).__name__, problem)
+        if not self._started.done():
+            self._started.set_exception(PoolFailed(f"no worker process could be started: {problem}"))
+        elif not self._stopping:
+            asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._relaunch, number)
 
     def _take(self, worker: _Worker, message) -> None:
         match message:
@@ -161,6 +224,8 @@ class Pool:
                 self._ready(worker, message)
             case Done():
                 self._done(worker, message)
+            case Failed(session, text):
+                self._failed(worker, session, text)
             case Unusable(text):
                 if self._started and not self._started.done():
                     self._started.set_exception(PoolFailed(text))
@@ -172,11 +237,11 @@ class Pool:
         if self._ring is None:
             self._ring = FrameRing(self.info, self._wanted * self.info.max_batch * SLOTS_PER_WORKER)
         worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s)
-        self._send(worker, Attach(self._ring.name))
+        worker.pipe.send(Attach(self._ring.name))
         for key, session in self._sessions.items():
             if session.worker is worker:
-                self._send(worker, Open(key, session.character, session.seed, session.next_index))
-        if not self._started.done() and all(one.scheduler for one in self._workers.values()):
+                worker.pipe.send(Open(key, session.character, session.seed, session.next_index))
+        if not self._started.done() and sum(bool(one.scheduler) for one in self._workers.values()) == self._wanted:
             self._started.set_result(self.info)
         log.info("worker %d serves; a chunk takes %s ms", worker.number, [round(c * 1000, 1) for c in message.cost_s])
 
@@ -195,7 +260,7 @@ class Pool:
         jobs = zip(batch.jobs, worker.slots, strict=True)
         step = Step(tuple(ChunkJob(j.session, j.index, j.window_s16, slot) for j, slot in jobs), batch.steps)
         worker.watchdog = asyncio.get_running_loop().call_later(HANG_S, self._kill_hung, worker)
-        self._send(worker, step)
+        worker.pipe.send(step)
 
     def _done(self, worker: _Worker, message: Done) -> None:
         self._unwatch(worker)
@@ -211,14 +276,26 @@ class Pool:
         worker.slots = []
         self._run_next(worker)  # before the pictures go out: the worker need not wait for that
         for result, frames in pictures:
-            if result.session in self._sessions:
+            if held := self._sessions.get(result.session):
+                held.failures = 0
                 waited_s = worker.sent_at - submitted[result.session]
                 stage_s = {"queue": waited_s, **message.stage_s, "transfer": max(0.0, now - message.finished_at)}
                 self.on_chunk(result.session, result.index, frames, stage_s)
         for session in message.failed:
-            if held := self._sessions.get(session):
-                self._metrics.chunk_dropped(self.info.frames_per_chunk)
-                self._send(worker, Open(session, held.character, held.seed, held.next_index))
+            self._metrics.chunk_dropped(self.info.frames_per_chunk)
+            self._failed(worker, session, "its chunk could not be made; the worker's log says more")
+
+    def _failed(self, worker: _Worker, session: int, text: str) -> None:
+        """Begin it anew on the worker; after some attempts without a picture, give it up."""
+        held = self._sessions.get(session)
+        if held is None:
+            return
+        held.failures += 1
+        if held.failures < MOST_FAILURES:
+            worker.pipe.send(Open(session, held.character, held.seed, held.next_index))
+            return
+        self.close(session)
+        self.on_failed(session, text)
 
     def _kill_hung(self, worker: _Worker) -> None:
         log.error("worker %d has not answered for %.0f s: it is killed", worker.number, HANG_S)
@@ -226,12 +303,11 @@ class Pool:
 
     def _lost(self, worker: _Worker) -> None:
         """Its pipe is at an end. The sessions stay; their chunks in flight are gone."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(worker.pipe.fileno())
         self._unwatch(worker)
         if self._stopping:
             return
-        worker.pipe.close()
+        worker.lost = True
+        self._keep(asyncio.to_thread(_end, worker.process))
         served = worker.scheduler is not None
         worker.scheduler = None
         if worker.running:
@@ -245,16 +321,11 @@ class Pool:
             return
         self._metrics.worker_restarted()
         log.error("worker %d is gone: a new one takes its place", worker.number)
-        loop.call_later(0 if served else RESTART_PAUSE_S, self._relaunch, worker.number)
+        asyncio.get_running_loop().call_later(0 if served else RESTART_PAUSE_S, self._relaunch, worker.number)
 
     def _relaunch(self, number: int) -> None:
         if not self._stopping:
-            self._launch(number)
-
-    def _send(self, worker: _Worker, message) -> None:
-        """To a dead worker nothing can be said; its successor is told what it must know."""
-        with suppress(OSError):
-            worker.pipe.send(message)
+            self._keep(self._launch(number))
 
     def _unwatch(self, worker: _Worker) -> None:
         if worker.watchdog:

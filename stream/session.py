@@ -192,6 +192,10 @@ class Session:
         except Exception as error:
             self._fail(error)
 
+    def on_model_failure(self) -> None:
+        """The pool has given this session up: it ends, rather than hold its last picture for ever."""
+        self._end("internal error: the model failed on this session")
+
     # out
 
     def subscribe(self, size: int = 8) -> Subscription[Tick]:

@@ -5,9 +5,13 @@ The generator comes from a dotted name, so that nothing of `model/` is imported 
 
 import importlib
 import logging
+import multiprocessing
 import signal
+import socket
 import time
-from multiprocessing.connection import Connection
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -17,48 +21,76 @@ from stream.messages import (
     CharacterInfo,
     ChunkResult,
     Close,
+    Decoder,
     Done,
+    Failed,
     Open,
     PresetInfo,
     Ready,
     Step,
     Stop,
     Unusable,
+    encode,
 )
 
 log = logging.getLogger(__name__)
 
 WARM_UP_ROUNDS = 4
+RECEIVE_BYTES = 1 << 18
 
 
-def run(connection: Connection, loader: str, preset: str, threads: int) -> None:
+def run(connection: socket.socket, loader: str, preset: str, threads: int) -> None:
     """Serve until told to stop or until the server is gone."""
+    with suppress(OSError):  # what ps and top show; not every system has it
+        Path("/proc/self/comm").write_text(multiprocessing.current_process().name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then stops us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with connection, suppress(EOFError, ConnectionError):  # the server is gone: so are we
+        serve(Channel(connection), loader, preset, threads)
+
+
+def serve(channel: "Channel", loader: str, preset: str, threads: int) -> None:
     try:
-        generator = load(loader, preset, threads)
-        worker = Worker(generator)
+        worker = Worker(load(loader, preset, threads))
         ready = worker.warm_up()
     except Exception as problem:
-        connection.send(Unusable(f"{type(problem).__name__}: {problem}"))
+        channel.send(Unusable(f"{type(problem).__name__}: {problem}"))
         raise SystemExit(1) from problem
-    connection.send(ready)
+    channel.send(ready)
     while True:
-        try:
-            message = connection.recv()
-        except (EOFError, OSError):
-            return
-        match message:
-            case Step():
-                connection.send(worker.step(message))
-            case Open():
-                worker.open(message)
+        match channel.receive():
+            case Step() as step:
+                channel.send(worker.step(step))
+            case Open() as wish:
+                if failure := worker.open(wish):
+                    channel.send(failure)
             case Close(session):
                 worker.states.pop(session, None)
             case Attach(ring):
                 worker.ring = FrameRing(worker.info, name=ring)
             case Stop():
                 return
+
+
+class Channel:
+    """The worker's end of the stream of messages; here waiting is all there is to do."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._decoder = Decoder()
+        self._received: deque = deque()
+
+    def send(self, message: object) -> None:
+        self._connection.sendall(encode(message))
+
+    def receive(self) -> object:
+        """Raises EOFError when the other end is closed."""
+        while not self._received:
+            received = self._connection.recv(RECEIVE_BYTES)
+            if not received:
+                raise EOFError
+            self._received.extend(self._decoder.push(received))
+        return self._received.popleft()
 
 
 def load(loader: str, preset: str, threads: int):
@@ -92,8 +124,15 @@ class Worker:
         characters = tuple(CharacterInfo(one.name, one.title, str(one.picture)) for one in people)
         return Ready(self.info, characters, tuple(costs))
 
-    def open(self, message: Open) -> None:
-        self.states[message.session] = self.generator.open(message.character, message.seed, message.chunk_index)
+    def open(self, message: Open) -> Failed | None:
+        """One session's trouble is told and is not the others'."""
+        try:
+            self.states[message.session] = self.generator.open(message.character, message.seed, message.chunk_index)
+        except Exception as problem:
+            log.exception("a session with %s could not be opened", message.character)
+            self.states.pop(message.session, None)
+            return Failed(message.session, f"{type(problem).__name__}: {problem}")
+        return None
 
     def step(self, message: Step) -> Done:
         """All sessions of the batch at once; if that fails, one by one, so that one's trouble is not another's."""

@@ -9,6 +9,7 @@ import numpy as np
 PICTURES = Path(__file__).parent.parent / "model" / "characters"
 SIZE, CHUNK, LOOKAHEAD, WINDOW = 256, 1280, 960, 16_000
 MOUTH_ROWS = slice(150, 200)
+UNOPENABLE, UNSTEPPABLE = 404, 500  # seeds of sessions that this generator fails on
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class FakeCharacter:
 @dataclass(frozen=True)
 class FakeState:
     character: FakeCharacter
+    seed: int
     chunk_index: int
 
 
@@ -41,13 +43,17 @@ class FakeGenerator:
         self._rows, self._columns = rows - SIZE / 2, columns - SIZE / 2
 
     def open(self, character: str, seed: int, chunk_index: int) -> FakeState:
-        return FakeState(self.characters[character], chunk_index)
+        if seed == UNOPENABLE:
+            raise ValueError("this seed cannot be opened")
+        return FakeState(self.characters[character], seed, chunk_index)
 
     def at(self, state: FakeState, chunk_index: int) -> FakeState:
         return replace(state, chunk_index=chunk_index)
 
     def step(self, states: list[FakeState], windows: np.ndarray, steps: int) -> tuple[np.ndarray, list[FakeState]]:
         started = time.perf_counter()
+        if any(state.seed == UNSTEPPABLE for state in states):
+            raise ValueError("this seed cannot be stepped")
         frames = np.empty((len(states), 2, SIZE, SIZE, 3), np.uint8)
         for place, (state, window) in enumerate(zip(states, windows, strict=True)):
             chunk = window[WINDOW - LOOKAHEAD - CHUNK : WINDOW - LOOKAHEAD].reshape(2, -1)

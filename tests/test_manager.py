@@ -87,3 +87,14 @@ async def test_pictures_go_to_the_session_they_were_made_for():
 async def test_pictures_for_nobody_are_ignored():
     house = House()
     house.pool.on_chunk(99, 0, None, {})
+
+
+async def test_a_session_that_the_model_fails_on_ends_and_says_so():
+    house = House()
+    ill, well = house.sessions.create("ada"), house.sessions.create("bo")
+    events = ill.events()
+    house.pool.on_failed(ill.key, "no such tensor")
+    await house.clock.advance(0.1)
+    assert ["model failed" in event.reason async for event in events] == [True]
+    assert len(house.sessions) == 1 and house.sessions.get(well.id) is well
+    await house.sessions.drain()

@@ -1,8 +1,13 @@
 """Worker processes: they answer, they die, they hang, and they leave nothing behind."""
 
 import asyncio
+import multiprocessing
 import os
+import select
 import signal
+import subprocess
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +17,24 @@ import pytest
 from stream import pool as pool_module
 from stream.metrics import Metrics
 from stream.pool import Pool, PoolFailed
+from tests.fakes import UNOPENABLE, UNSTEPPABLE
 
 PATIENCE_S = 30
+ROOT = Path(__file__).parent.parent
+
+OTHER_SERVER = """
+import asyncio
+from stream.metrics import Metrics
+from stream.pool import Pool
+
+async def main():
+    pool = Pool("tests.fakes:load", "embedded", 2, 1, Metrics())
+    await pool.start()
+    print(pool._ring.name, *(worker.process.pid for worker in pool._workers.values()), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -36,12 +57,18 @@ class Driver:
     def __init__(self, pool):
         self.pool, self.info = pool, pool.info
         self.seen: dict[tuple[int, int], np.ndarray] = {}
+        self.given_up: dict[int, str] = {}
         self._news = asyncio.Event()
         pool.on_chunk = self._take
+        pool.on_failed = self._give_up
 
     def _take(self, session, index, frames, stage_s):
         self.seen[session, index] = frames
         self.stage_s = stage_s
+        self._news.set()
+
+    def _give_up(self, session, text):
+        self.given_up[session] = text
         self._news.set()
 
     def send(self, session, index, level=0.0):
@@ -49,11 +76,17 @@ class Driver:
         self.pool.submit(session, Chunk(index, pcm.tobytes()), asyncio.get_running_loop().time() + 10)
 
     async def frames(self, session, index):
+        return await self._in_time(self.seen, (session, index))
+
+    async def giving_up(self, session):
+        return await self._in_time(self.given_up, session)
+
+    async def _in_time(self, place, key):
         async with asyncio.timeout(PATIENCE_S):
-            while (session, index) not in self.seen:
+            while key not in place:
                 self._news.clear()
                 await self._news.wait()
-        return self.seen[session, index]
+        return place[key]
 
     async def served_again(self):
         async with asyncio.timeout(PATIENCE_S):
@@ -117,6 +150,41 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(started, monkeypatch):
     assert started.worker.process.pid != before
 
 
+async def test_a_session_that_cannot_be_opened_is_given_up_and_the_others_never_notice(started):
+    before = started.worker.process.pid
+    started.pool.open(1, "ada", 1)
+    started.pool.open(2, "bo", UNOPENABLE)
+    assert "cannot be opened" in await started.giving_up(2)
+    started.send(1, 0)
+    await started.frames(1, 0)
+    assert started.worker.process.pid == before
+
+
+async def test_a_session_that_cannot_be_stepped_is_given_up_and_the_others_get_all_their_pictures(started):
+    started.pool.open(1, "ada", 1)
+    started.pool.open(2, "bo", UNSTEPPABLE)
+    free = started.pool._ring.free_slots
+    for index in range(10):
+        for session in (2, 1):
+            started.send(session, index)
+        await started.frames(1, index)
+        if 2 in started.given_up:
+            break
+    assert await started.giving_up(2)
+    assert not any(session == 2 for session, _ in started.seen)
+    assert started.pool._ring.free_slots == free
+
+
+async def test_a_message_larger_than_a_socket_takes_at_once_waits_for_a_slow_worker(started):
+    started.pool.open(1, "ada", 1)
+    os.kill(started.worker.process.pid, signal.SIGSTOP)
+    started.pool.open(2, "x" * 4_000_000, 1)
+    os.kill(started.worker.process.pid, signal.SIGCONT)
+    assert "xxx" in await started.giving_up(2)
+    started.send(1, 0)
+    await started.frames(1, 0)
+
+
 async def test_a_closed_session_gets_no_more_pictures(started):
     started.pool.open(1, "ada", 1)
     started.pool.close(1)
@@ -137,6 +205,59 @@ async def test_stop_leaves_no_process_and_no_memory():
     assert not segment.exists()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     await pool.stop()
+
+
+async def test_the_loop_turns_while_a_worker_is_born(monkeypatch):
+    pool = Pool("tests.fakes:load", "embedded", 1, 1, Metrics())
+    turned, heard = threading.Event(), []
+    start = pool._processes.Process.start
+
+    def slow_start(process):
+        heard.append(turned.wait(2))
+        start(process)
+
+    monkeypatch.setattr(pool._processes.Process, "start", slow_start)
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0.01)
+    turned.set()
+    await starting
+    await pool.stop()
+    assert heard == [True]
+
+
+async def test_stop_in_the_middle_of_the_start_leaves_no_process():
+    pool = Pool("tests.fakes:load", "embedded", 2, 1, Metrics())
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    others = {process.pid for process in multiprocessing.active_children()}
+    await pool.stop()
+    assert {process.pid for process in multiprocessing.active_children()} <= others
+
+
+def test_workers_and_memory_go_when_the_server_is_killed():
+    with subprocess.Popen([sys.executable, "-c", OTHER_SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        segment, *pids = server.stdout.readline().split()
+        ends = [os.pidfd_open(int(pid)) for pid in pids]
+        server.kill()
+        for end in ends:
+            assert select.select([end], [], [], PATIENCE_S)[0], "a worker outlives its server"
+            os.close(end)
+        server.stdout.read()  # at an end when the last process is that could write to it
+    assert not (Path("/dev/shm") / segment.lstrip("/")).exists()
+
+
+async def test_many_starts_and_deaths_leave_file_descriptors_alone():
+    counts = []
+    for _ in range(20):
+        pool = Pool("tests.fakes:load", "embedded", 1, 1, Metrics())
+        await pool.start()
+        pool.open(1, "ada", 1)
+        os.kill(next(iter(pool._workers.values())).process.pid, signal.SIGKILL)
+        pool.close(1)
+        await pool.stop()
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[-1] <= counts[2]
 
 
 async def test_opening_and_closing_many_sessions_leaves_file_descriptors_alone(started):
