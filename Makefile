@@ -27,7 +27,6 @@ bench: setup
 
 lint: setup
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
 
 # Done once, and again when the dependencies change.
 $(READY): pyproject.toml

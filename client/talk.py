@@ -1,4 +1,6 @@
-"""Speaks a sound file through a running server and saves the talking face: `python -m client.talk --help`.
+"""Speaks a sound file through a running server and saves the talking face as a video.
+
+    python -m client.talk --server http://localhost:8080 --character ada --audio in.wav --out out.mp4
 
 Picture and sound are written by their media time, so they are in step in the file whatever the network did.
 """
