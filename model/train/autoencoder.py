@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from model.presets import EMBEDDED
 from model.tiny_vae import MemBlock, TinyVAE
-from model.train.pictures import choose_look, film, random_motion, random_mouth
 from model.train.muon import muon_with_adam
+from model.train.pictures import choose_look, film, random_motion, random_mouth
 from model.train.run import Run, learning_rate
 from model.train.world import mouth_box
 
 LATENTS_PER_CLIP = 3
+MOUTH_WEIGHT = 4.0
 SIZE = 256
 
 
@@ -35,43 +36,47 @@ class Clips:
             self._renew(place)
 
     def _renew(self, place: int) -> None:
-        look = choose_look(self.rng, shipped_share=0.4)
+        look = choose_look(self.rng, shipped_share=0.6)
         self.pool[place] = film(
             look, random_motion(self.rng, self.frames), random_mouth(self.rng, self.frames), SIZE
         )
         self.mouths[place] = mouth_box(look, SIZE)
 
-    def batch(self, clips: int, latents: int, crop: int) -> Tensor:
-        """b f 3 crop crop in [0, 1]; half of the crops hold the mouth."""
+    def batch(self, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
+        """b f 3 crop crop in [0, 1], most of them holding the mouth, and the weight of each pixel, b 1 1 crop crop."""
         if self.rng.random() < 0.3:  # drawing costs as much as learning: a clip serves many batches
             self._renew(int(self.rng.integers(len(self.pool))))
         frames = latents * EMBEDDED.vae.frames_per_latent
-        cut = []
+        cut, weights = [], []
         for place in self.rng.integers(len(self.pool), size=clips):
             x0, y0, x1, y1 = self.mouths[place]
-            near = self.rng.random() < 0.5
+            near = self.rng.random() < 0.7
             centre = ((x0 + x1) / 2, (y0 + y1) / 2) if near else self.rng.uniform(0, SIZE, 2)
             corner = (np.array(centre) - crop / 2 + self.rng.uniform(-24, 24, 2)).clip(0, SIZE - crop)
             left, top = corner.astype(int) // 4 * 4
             first = int(self.rng.integers(self.frames - frames + 1))
             cut.append(self.pool[place, first : first + frames, top : top + crop, left : left + crop])
-        return torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
+            weight = np.ones((SIZE, SIZE), np.float32)
+            weight[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8] = MOUTH_WEIGHT
+            weights.append(weight[top : top + crop, left : left + crop])
+        pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
+        return pictures, torch.from_numpy(np.stack(weights))[:, None, None]
 
 
-def picture_loss(made: Tensor, true: Tensor) -> Tensor:
-    """Absolute error of colours and of edges: drawn pictures live by their edges."""
-    loss = (made - true).abs().mean() + 2 * (made - true).square().mean()
-    for axis in (-1, -2):
-        loss = loss + (made.diff(dim=axis) - true.diff(dim=axis)).abs().mean()
-    return loss
+def picture_loss(made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+    """Absolute error of colours and of edges, where people look most of all: drawn pictures live by their edges."""
+    error = made - true
+    loss = (weight * (error.abs() + 2 * error.square())).mean()
+    loss = loss + (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean()
+    return loss + (weight[..., 1:] * error.diff(dim=-1).abs()).mean()
 
 
 def curriculum(progress: float, step: int, batch: int) -> tuple[int, int, int]:
     """Clips, latents and crop of a step: many small pieces first, because neighbouring frames teach little that is new;
     memory over time and whole pictures once single pieces look right."""
-    if progress > 0.85 and step % 2:
+    if progress > 0.8 and step % 8 == 0:
         return max(1, batch // 16), LATENTS_PER_CLIP, SIZE
-    if progress > 0.6:
+    if progress > 0.6 and step % 2:
         return max(1, batch // 5), LATENTS_PER_CLIP, 128
     return batch, 1, 96
 
@@ -100,11 +105,11 @@ def train(folder: Path, minutes: float, seed: int, batch: int) -> None:
     run = Run(folder, minutes)
     parts = {"vae": vae, "optimiser": optimiser}
     run.resume(**parts)
-    clips = Clips(seed + run.step, size=350)
+    clips = Clips(seed + run.step, size=240)
     held_out = Clips(seed + 10**6, size=8)
     while not run.finished:
         optimiser.set_learning_rate(learning_rate(run.progress, 0.006))
-        true = clips.batch(*curriculum(run.progress, run.step, batch))
+        true, weight = clips.batch(*curriculum(run.progress, run.step, batch))
         # Noise makes the decoder forgive what the transformer will get wrong. At first it would drown the latents.
         noise = 0.08 * min(1.0, 10 * run.progress)
         with torch.autocast("cpu", torch.bfloat16):
@@ -113,7 +118,7 @@ def train(folder: Path, minutes: float, seed: int, batch: int) -> None:
         made, latents = made.float(), latents.float()
         # About unit variance in every channel: the transformer's noise is drawn to that measure.
         mean, variance = latents.mean((0, 1, 3, 4)), latents.var((0, 1, 3, 4))
-        loss = picture_loss(made, true) + 0.02 * (mean.square() + (variance + 1e-6).log().square()).mean()
+        loss = picture_loss(made, true, weight) + 0.02 * (mean.square() + (variance + 1e-6).log().square()).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -21,7 +21,7 @@ from model.tiny_vae import TinyVAE
 from model.train.augment import AugmentConfig
 from model.train.pictures import FPS, choose_look, film, random_motion
 from model.train.speech import Corpus
-from model.train.world import Look, Pose, face_box, mouth_box, render
+from model.train.world import Pose, face_box, mouth_box, render
 
 SECONDS = 3.2
 LEAD_S = 0.92  # sound before the first frame, so that the first window is full

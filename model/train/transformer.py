@@ -3,8 +3,8 @@
     python -m model.train.transformer --minutes 60
 
 Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
-they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second part of the budget the clean past is made
-of the network's own predictions, because that is what it will stand on when it runs.
+they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second
+part of the budget the clean past is made of the network's own predictions, because that is what it will stand on.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.audio import AudioConfig, AudioEncoder, frame_prompts, windows_of
@@ -47,7 +47,7 @@ class Clips:
     """All clips in memory, with the sound of each heard in several ways."""
 
     def __init__(self, folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> None:
-        paths = sorted(folder.glob("*.safetensors"))
+        paths = sorted(folder.glob("[0-9]*.safetensors"))
         if not paths:
             raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
         clips = [load_file(path) for path in paths]
@@ -59,7 +59,7 @@ class Clips:
         lips = torch.stack([box_mask(clip["mouth_box"].tolist(), rows, columns) for clip in clips])
         self.weight = 1 + self.face + MOUTH_WEIGHT * lips
         self.weight /= self.weight.mean((1, 2), keepdim=True)
-        self.states = _hear(clips, encoder, variants, seed)
+        self.states = hear(folder, [clip["pcm"] for clip in clips], encoder, variants, seed)
         self.silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
 
     def batch(self, rng: np.random.Generator, size: int, length: int) -> Batch:
@@ -99,24 +99,32 @@ def _prompts(states: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _hear(clips: list[dict[str, Tensor]], encoder: AudioEncoder, variants: int, seed: int) -> Tensor:
-    """Encoder states of every chunk of every clip: clips variants chunks positions states channels, float16."""
+def hear(folder: Path, recordings: list[Tensor], encoder: AudioEncoder, variants: int, seed: int) -> Tensor:
+    """Encoder states of every chunk of every clip, heard in several ways; kept beside the clips for the next run.
+
+    clips variants chunks positions states channels, float16."""
+    path = folder / "heard.safetensors"
+    if path.exists():
+        states = load_file(path)["states"]
+        if states.shape[:2] == (len(recordings), variants):
+            return states
     config, rng = encoder.config, np.random.default_rng(seed)
-    chunks = clips[0]["latents"].shape[0]
-    lead = config.window_samples - config.lookahead_samples - config.chunk_samples
-    out = []
-    for number, clip in enumerate(clips):
-        heard = []
-        for variant in range(variants):
-            pcm = clip["pcm"].numpy().astype(np.float32) / 32768
-            pcm = augment(pcm, rng, stretch=1.0, speech_rms=SPEECH_RMS).pcm_16k if variant else pcm
-            windows = windows_of(torch.from_numpy(pcm.astype(np.float32))[None], config)[0]
-            windows = windows[-(-lead // config.chunk_samples) :][:chunks]
-            heard.append(torch.cat([encoder(part)[:, _needed(config)].half() for part in windows.split(20)]))
-        out.append(torch.stack(heard))
+    before = config.window_samples - config.lookahead_samples - config.chunk_samples
+    heard = []
+    for number, recording in enumerate(recordings):
+        ways = [recording.numpy().astype(np.float32) / 32768]
+        ways += [augment(ways[0], rng, stretch=1.0, speech_rms=SPEECH_RMS).pcm_16k for _ in range(variants - 1)]
+        pcm = torch.from_numpy(np.stack(ways).astype(np.float32))
+        windows = windows_of(pcm, config)[:, -(-before // config.chunk_samples) :]
+        windows = windows[:, : (pcm.shape[1] - before - config.lookahead_samples) // config.chunk_samples]
+        with torch.autocast("cpu", torch.bfloat16):
+            states = encoder(windows.flatten(0, 1))[:, _needed(config)].half()
+        heard.append(states.unflatten(0, windows.shape[:2]))
         if number % 100 == 0:
-            logging.info("heard clip %d of %d", number, len(clips))
-    return torch.stack(out)
+            logging.info("heard clip %d of %d", number, len(recordings))
+    states = torch.stack(heard)
+    save_file({"states": states}, path)
+    return states
 
 
 def conditions(batch: Batch, sigma: Tensor) -> Conditions:
