@@ -14,7 +14,10 @@ from tests.live_server import START_S, live_server, start
 
 def family(pid: int) -> set[int]:
     """The process and all its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):  # under the thread that started them
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            children += listed.read_text().split()
     return {pid}.union(*(family(int(child)) for child in children)) if children else {pid}
 
 
