@@ -1,5 +1,6 @@
 """Starting and stopping, seen from outside the process."""
 
+import contextlib
 import re
 import signal
 import socket
