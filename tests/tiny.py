@@ -29,7 +29,7 @@ TINY = Preset(
 def tiny_generator() -> Generator:
     torch.manual_seed(3)
     audio, dit, vae = AudioEncoder(TINY.audio), DiT(TINY.dit), TinyVAE(TINY.vae)
-    for part in (dit, vae):
+    for part in (audio.encoder, dit, vae):
         for weight in part.parameters():
             torch.nn.init.normal_(weight, std=0.25)
     vae.decoder[-1].weight.data *= 0.02  # mid-grey pictures: neither black nor white hides a difference
