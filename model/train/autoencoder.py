@@ -17,10 +17,10 @@ from model.tiny_vae import MemBlock, TinyVAE
 from model.train.muon import muon_with_adam
 from model.train.pictures import choose_look, film, random_motion, random_mouth
 from model.train.run import Run, learning_rate
-from model.train.world import mouth_box
+from model.train.world import face_box, mouth_box
 
 LATENTS_PER_CLIP = 3
-MOUTH_WEIGHT = 4.0
+FACE_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0
 SIZE = 256
 
 
@@ -32,6 +32,7 @@ class Clips:
         self.frames = LATENTS_PER_CLIP * EMBEDDED.vae.frames_per_latent
         self.pool = np.empty((size, self.frames, SIZE, SIZE, 3), np.uint8)
         self.mouths = np.empty((size, 4), int)
+        self.faces = np.empty((size, 4), int)
         for place in range(size):
             self._renew(place)
 
@@ -41,6 +42,7 @@ class Clips:
             look, random_motion(self.rng, self.frames), random_mouth(self.rng, self.frames), SIZE
         )
         self.mouths[place] = mouth_box(look, SIZE)
+        self.faces[place] = face_box(look, SIZE)
 
     def batch(self, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
         """b f 3 crop crop in [0, 1], most of them holding the mouth, and the weight of each pixel, b 1 1 crop crop."""
@@ -50,13 +52,20 @@ class Clips:
         cut, weights = [], []
         for place in self.rng.integers(len(self.pool), size=clips):
             x0, y0, x1, y1 = self.mouths[place]
-            near = self.rng.random() < 0.7
-            centre = ((x0 + x1) / 2, (y0 + y1) / 2) if near else self.rng.uniform(0, SIZE, 2)
-            corner = (np.array(centre) - crop / 2 + self.rng.uniform(-24, 24, 2)).clip(0, SIZE - crop)
+            place_of_interest = self.rng.random()
+            if place_of_interest < 0.4:
+                centre = (x0 + x1) / 2, (y0 + y1) / 2
+            elif place_of_interest < 0.7:
+                centre = self.rng.uniform(self.faces[place][:2], self.faces[place][2:])
+            else:
+                centre = self.rng.uniform(0, SIZE, 2)
+            corner = (np.array(centre) - crop / 2 + self.rng.uniform(-16, 16, 2)).clip(0, SIZE - crop)
             left, top = corner.astype(int) // 4 * 4
             first = int(self.rng.integers(self.frames - frames + 1))
             cut.append(self.pool[place, first : first + frames, top : top + crop, left : left + crop])
             weight = np.ones((SIZE, SIZE), np.float32)
+            left_face, top_face, right_face, bottom_face = self.faces[place]
+            weight[top_face:bottom_face, left_face:right_face] = FACE_WEIGHT
             weight[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8] = MOUTH_WEIGHT
             weights.append(weight[top : top + crop, left : left + crop])
         pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
@@ -74,11 +83,11 @@ def picture_loss(made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
 def curriculum(progress: float, step: int, batch: int) -> tuple[int, int, int]:
     """Clips, latents and crop of a step: many small pieces first, because neighbouring frames teach little that is new;
     memory over time and whole pictures once single pieces look right."""
-    if progress > 0.8 and step % 8 == 0:
+    if progress > 0.9 and step % 8 == 0:
         return max(1, batch // 16), LATENTS_PER_CLIP, SIZE
-    if progress > 0.6 and step % 2:
+    if progress > 0.6 and step % 4 == 0:
         return max(1, batch // 5), LATENTS_PER_CLIP, 128
-    return batch, 1, 96
+    return (batch, 1, 96) if progress < 0.6 else (batch, 1, 64)
 
 
 def start_near_identity(vae: TinyVAE) -> None:
@@ -96,22 +105,23 @@ def start_near_identity(vae: TinyVAE) -> None:
     nn.init.constant_(vae.decoder[-1].bias, 0.5)
 
 
-def train(folder: Path, minutes: float, seed: int, batch: int) -> None:
+def train(folder: Path, minutes: float, seed: int, batch: int, peak: float, decoder_only: bool) -> None:
     torch.manual_seed(seed)
     vae = TinyVAE(EMBEDDED.vae).to(memory_format=torch.channels_last)
     start_near_identity(vae)
     # Muon everywhere: neighbouring pixels are so alike that any other optimiser is slow to see their colours apart.
-    optimiser = muon_with_adam(vae, lr=0.02, adam_share=0.05)
+    optimiser = muon_with_adam(vae, lr=peak, adam_share=0.05)
     run = Run(folder, minutes)
     parts = {"vae": vae, "optimiser": optimiser}
     run.resume(**parts)
+    vae.encoder.requires_grad_(not decoder_only)
     clips = Clips(seed + run.step, size=240)
     held_out = Clips(seed + 10**6, size=8)
     while not run.finished:
-        optimiser.set_learning_rate(learning_rate(run.progress, 0.006))
+        optimiser.set_learning_rate(learning_rate(run.progress, peak))
         true, weight = clips.batch(*curriculum(run.progress, run.step, batch))
         # Noise makes the decoder forgive what the transformer will get wrong. At first it would drown the latents.
-        noise = 0.08 * min(1.0, 10 * run.progress)
+        noise = 0.04 * min(1.0, 10 * run.progress)
         with torch.autocast("cpu", torch.bfloat16):
             latents, _ = vae.encode(true)
             made, _ = vae.decode(latents + noise * torch.randn_like(latents))
@@ -145,9 +155,11 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/autoencoder"))
     parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--peak", type=float, default=0.006, help="highest learning rate")
+    parser.add_argument("--decoder-only", action="store_true", help="the latents stay; only pictures get better")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    train(options.out, options.minutes, options.seed, options.batch)
+    train(options.out, options.minutes, options.seed, options.batch, options.peak, options.decoder_only)
