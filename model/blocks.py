@@ -4,6 +4,7 @@ Image tokens come as b f p d: f frames (the reference first) of p tokens, modula
 all (f = 1 in the vector). Text tokens come as b l d. Who sees whom is the business of the pattern passed in.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -41,14 +42,19 @@ class Modulation(nn.Module):
         return self.linear(F.silu(vec)).unsqueeze(-2).chunk(self.parts, -1)
 
 
+def gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
 class MLP(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, activation: Callable[[Tensor], Tensor] = gelu) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -117,7 +123,7 @@ class SingleBlock(nn.Module):
         qkv, hidden = self.linear1(x).split((3 * self.width, self.linear1.out_features - 3 * self.width), -1)
         image, text = (split_heads(part, self.heads, self.q_norm, self.k_norm) for part in qkv.split(lengths, 1))
         attended = pattern.attend(layer, image, text).flatten(-2)
-        out = self.linear2(torch.cat((attended, F.gelu(hidden, approximate="tanh")), -1))
+        out = self.linear2(torch.cat((attended, gelu(hidden)), -1))
 
         from_image, from_text = out.split(lengths, 1)
         return img + gate * from_image.reshape(img.shape), txt + t_gate * from_text

@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=Path("runs/speech_test"))
     parser.add_argument("--out", type=Path, default=Path("runs/scores"))
     parser.add_argument("--takes", type=int, default=2, help="pieces of speech for each character")
+    parser.add_argument("--only", nargs="*", help="characters; all without it")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -220,7 +221,7 @@ def main() -> None:
     corpus = Corpus(options.speech, AugmentConfig(untouched=1.0, stretch=0))
     rng = np.random.default_rng(11)
     takes: dict[str, list[Take]] = {}
-    for character in generator.characters:
+    for character in options.only or generator.characters:
         probe = MouthProbe(CHARACTERS[character], seed=12)
         clips = [corpus.sample(rng, SECONDS, augmented=False) for _ in range(options.takes)]
         takes[character] = [take(generator, character, clip, seed, probe) for seed, clip in enumerate(clips, 21)]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import attend
-from model.blocks import split_heads
+from model.blocks import MLP, split_heads
 from model.embed import ScalarEmbedder
 
 
@@ -22,16 +22,6 @@ class PooledEmbedder(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
-class RefinerMLP(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.silu(self.fc1(x)))
-
-
 class RefinerBlock(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +30,7 @@ class RefinerBlock(nn.Module):
         self.self_attn_qkv = nn.Linear(width, 3 * width)
         self.self_attn_proj = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = RefinerMLP(width, hidden)
+        self.mlp = MLP(width, hidden, F.silu)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ PICTURE_SIZE = 512
 
 
 def published(runs: Path) -> dict[str, torch.nn.Module]:
-    """The parts at the end of their runs; of the transformer its running average."""
+    """The parts at the end of their runs."""
 
     def checkpoint(stage: str) -> dict:
         return torch.load(runs / stage / "checkpoint.pt", weights_only=True)
@@ -35,8 +35,7 @@ def published(runs: Path) -> dict[str, torch.nn.Module]:
     parts = {"audio": AudioEncoder(EMBEDDED.audio), "dit": DiT(EMBEDDED.dit), "vae": TinyVAE(EMBEDDED.vae)}
     parts["audio"].load_state_dict(checkpoint("audio_encoder")["encoder"])
     parts["vae"].load_state_dict(checkpoint("autoencoder")["vae"])
-    average = checkpoint("transformer")["average"]
-    parts["dit"].load_state_dict({k.removeprefix("module."): v for k, v in average.items() if k != "n_averaged"})
+    parts["dit"].load_state_dict(checkpoint("transformer")["dit"])
     return parts
 
 

@@ -46,6 +46,7 @@ class Batch:
 class Clips:
     """All clips in memory, with the sound of each heard in several ways."""
 
+    @torch.no_grad()
     def __init__(self, folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> None:
         paths = sorted(folder.glob("[0-9]*.safetensors"))
         if not paths:
@@ -178,9 +179,8 @@ def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
     optimiser = torch.optim.AdamW(dit.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    average = torch.optim.swa_utils.AveragedModel(dit, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    run = Run(folder, minutes, log_every=50, save_every=200)
-    parts = {"dit": dit, "optimiser": optimiser, "average": average}
+    run = Run(folder, minutes, log_every=50, save_every=50)
+    parts = {"dit": dit, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((seed, run.step))
     length = EMBEDDED.dit.causal_window + 1
@@ -202,7 +202,6 @@ def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int
         loss.backward()
         torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
         optimiser.step()
-        average.update_parameters(dit)
         pure = (sigma == 1) & target
         run.record(parts, loss=loss.item(), from_noise=per_frame.detach()[pure].mean().item() if pure.any() else 0.0)
     run.save(parts)
@@ -228,7 +227,7 @@ if __name__ == "__main__":
     parser.add_argument("--clips", type=Path, default=Path("runs/clips"))
     parser.add_argument("--audio-encoder", type=Path, default=Path("runs/audio_encoder/checkpoint.pt"))
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--own-past-from", type=float, default=0.5, help="share of the budget after which it starts")
+    parser.add_argument("--own-past-from", type=float, default=0.87, help="share of the budget after which it starts")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--variants", type=int, default=3, help="ways in which each clip's sound is heard")
     parser.add_argument("--seed", type=int, default=1)
