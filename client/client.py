@@ -160,7 +160,9 @@ class Bot:
                 raise VisavisError(message.message)
             if isinstance(message, protocol.Ready):
                 self.ready = message
-                self._flow.high_water_ms = message.limits.high_water_ms
+                # A microphone is heard as it comes: nothing is queued, so nothing tells of room.
+                live = self._configure.mode == "live"
+                self._flow.high_water_ms = float("inf") if live else message.limits.high_water_ms
 
     async def speak(self, pcm_s16le: bytes, segment_id: int = 0) -> None:
         """Sends mono sound at the configured rate, in small frames, as fast as the server takes it."""

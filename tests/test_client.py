@@ -82,6 +82,14 @@ async def test_speaking_waits_at_the_high_water_mark_until_there_is_room(api):
             hearing.cancel()
 
 
+async def test_a_microphone_never_waits_for_room(api):
+    async with Visavis(api.url) as visavis:
+        remote = await visavis.create_session()
+        output = protocol.Output(video="none", audio=False)
+        async with remote.connect(input_rate=8_000, mode="live", output=output) as bot, asyncio.timeout(10):
+            await bot.speak(bytes(2 * 8_000 * 12))  # 12 s: more than may be queued in speech mode
+
+
 async def _exhaust(bot) -> None:
     async for _ in bot:
         pass
