@@ -76,18 +76,23 @@ def figures(found: dict) -> dict:
         raise ValueError(f"too few tones came back to measure anything: {counts}")
     skews = [seen + FRAME_MS / 2 - heard for _, seen, heard in events]
     minutes = [(spoken - events[0][0]) / 60_000 for spoken, _, _ in events]
+
+    def trend_per_minute(values: list[float]) -> float:
+        return round(float(np.polyfit(minutes, values, 1)[0]), 2)
+
+    delays = [seen - spoken for spoken, seen, _ in events]
     estimates = [reading["delayMs"] for reading in found["readings"] if reading["delayMs"] is not None]
     rates = [reading["fps"] for reading in found["readings"][2:]]
     syncs = [reading["syncMs"] for reading in found["readings"][2:] if reading["syncMs"] is not None]
     video = found["video"]
     return {
-        "mic_to_glass_ms": _spread([seen - spoken for spoken, seen, _ in events]),
+        "mic_to_glass_ms": {**_spread(delays), "trend_per_minute": trend_per_minute(delays)},
         "mic_to_ear_ms": _spread([heard - spoken for spoken, _, heard in events]),
         # A picture stands for 40 ms of sound, and the tone begins anywhere in it: its middle is compared.
         "picture_after_sound_ms": {
             **_spread(skews),
             "p95_of_size": round(float(np.percentile(np.abs(skews), 95)), 1),
-            "trend_per_minute": round(float(np.polyfit(minutes, skews, 1)[0]), 2),
+            "trend_per_minute": trend_per_minute(skews),
         },
         "browser_sync_ms": _spread(syncs) if syncs else None,
         "sound_output_ms": round(found["outputMs"], 1),  # of mic_to_ear_ms: the output device's own delay
