@@ -24,7 +24,7 @@ from model.train.speech import Corpus
 from model.train.world import Pose, face_box, mouth_box, render
 
 SECONDS = 3.2
-LEAD_S = 0.92  # sound before the first frame, so that the first window is full
+LEAD_S = 0.96  # sound before the first frame, whole chunks of it, so that the first window is full
 TAIL_S = 0.06  # and the look-ahead after the last one
 # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
 SPEED_ONLY = AugmentConfig(untouched=0, colour=0, room=0, noise=0, phone_line=0, clip=0, level=0)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.audio import AudioConfig, AudioEncoder, frame_prompts, windows_of
+from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder, frame_prompts, windows_of
 from model.blocks import Modulation
 from model.character import box_mask
 from model.dit import Conditions, DiT
@@ -26,6 +26,7 @@ from model.presets import EMBEDDED
 from model.sampler import add_noise
 from model.text import no_text
 from model.train.augment import SPEECH_RMS, augment
+from model.train.clips import LEAD_S, SECONDS
 from model.train.run import Run, learning_rate, set_learning_rate
 
 MOUTH_WEIGHT = 6.0
@@ -110,14 +111,13 @@ def hear(folder: Path, recordings: list[Tensor], encoder: AudioEncoder, variants
         if states.shape[:2] == (len(recordings), variants):
             return states
     config, rng = encoder.config, np.random.default_rng(seed)
-    before = config.window_samples - config.lookahead_samples - config.chunk_samples
+    lead = round(LEAD_S * SAMPLE_RATE) // config.chunk_samples
     heard = []
     for number, recording in enumerate(recordings):
         ways = [recording.numpy().astype(np.float32) / 32768]
         ways += [augment(ways[0], rng, stretch=1.0, speech_rms=SPEECH_RMS).pcm_16k for _ in range(variants - 1)]
         pcm = torch.from_numpy(np.stack(ways).astype(np.float32))
-        windows = windows_of(pcm, config)[:, -(-before // config.chunk_samples) :]
-        windows = windows[:, : (pcm.shape[1] - before - config.lookahead_samples) // config.chunk_samples]
+        windows = windows_of(pcm, config)[:, lead : lead + round(SECONDS * SAMPLE_RATE) // config.chunk_samples]
         with torch.autocast("cpu", torch.bfloat16):
             states = encoder(windows.flatten(0, 1))[:, _needed(config)].half()
         heard.append(states.unflatten(0, windows.shape[:2]))
