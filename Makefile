@@ -9,7 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.set-up
 
-# What the tests use beyond Python packages: a browser, and voices to speak to the avatar with.
+# What tests and benchmarks use beyond Python packages: a browser, and voices to speak to the avatar with.
 TEST_PACKAGES := chromium ffmpeg flite espeak-ng libespeak-ng1 festival festvox-kallpc16k libgl1 libegl1
 
 .PHONY: run test setup bench lint test-packages
@@ -22,7 +22,7 @@ test: setup test-packages
 
 setup: $(READY)
 
-bench: setup
+bench: setup test-packages
 	$(PYTHON) -m ops.bench
 
 lint: setup

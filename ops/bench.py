@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ops.figures import COLUMNS, WIDTHS, Failure, Figure, Part, Report, line, markdown
+from ops.processes import busy_cores
 
 TRAINED = "model.loading:load"
 
@@ -46,6 +47,7 @@ def measure(name: str, run: Callable[[str, str], Iterator[Figure]], loader: str,
     """One part, its figures printed as they come."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     print(f"\n{name}", flush=True)
+    others_cores = round(busy_cores(), 1)
     figures, failure = [], None
     try:
         for figure in run(loader, preset):
@@ -54,7 +56,10 @@ def measure(name: str, run: Callable[[str, str], Iterator[Figure]], loader: str,
     except Exception as error:  # whatever it is, the other parts are still worth measuring
         failure = Failure(f"{error}" or type(error).__name__)
         print(f"not measured: {failure.why}", flush=True)
-    return Part(command, now, tuple(figures), failure)
+    part = Part(command, now, tuple(figures), failure, others_cores)
+    if part.disturbed:
+        print(part.disturbed, flush=True)
+    return part
 
 
 def read(path: Path) -> Report | None:
@@ -96,7 +101,7 @@ def main() -> int:
         command = f"python -m ops.bench --only {name}" + (f" --minutes {chosen.minutes:g}" if name == "soak" else "")
         found[name] = measure(name, runs[name], chosen.loader, chosen.preset, command)
         report = Report(machine, found)
-        report = earlier.joined(report) if earlier else report
+        report = (earlier.joined(report) if earlier else report).in_order(NAMES)
         chosen.out.write_text(json.dumps(report.to_json(), indent=2) + "\n")  # a run cut off keeps what it has
     missed = sum(figure.verdict == "MISSED" for part in found.values() for figure in part.figures)
     failed = [name for name, part in found.items() if part.failure]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 COLUMNS = ("what", "measured", "budget", "verdict")
-WIDTHS = (62, 14, 28, 12)
+WIDTHS = (66, 14, 28, 12)
+DISTURBING_CORES = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class Part:
     measured_at: str
     figures: tuple[Figure, ...]
     failure: Failure | None = None
+    others_cores: float = 0.0  # that other programs kept busy when it began
+
+    @property
+    def disturbed(self) -> str:
+        """A word of warning, or nothing: figures of a busy machine are not the program's."""
+        cores = self.others_cores
+        return f"other programs kept {cores:g} cores busy: measure again" if cores >= DISTURBING_CORES else ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,9 @@ class Report:
         older = self.parts if self.machine == newer.machine else {}
         return Report(newer.machine, {**older, **newer.parts})
 
+    def in_order(self, names: Sequence[str]) -> Report:
+        return Report(self.machine, {name: self.parts[name] for name in names if name in self.parts})
+
     def to_json(self) -> dict:
         parts = {name: asdict(part) for name, part in self.parts.items()}
         for name, part in self.parts.items():
@@ -81,7 +92,7 @@ class Report:
         def part(entry: dict) -> Part:
             figures = tuple(Figure(**{k: v for k, v in one.items() if k != "verdict"}) for one in entry["figures"])
             failure = Failure(**entry["failure"]) if entry["failure"] else None
-            return Part(entry["command"], entry["measured_at"], figures, failure)
+            return Part(entry["command"], entry["measured_at"], figures, failure, entry.get("others_cores", 0.0))
 
         return cls(content["machine"], {name: part(entry) for name, entry in content["parts"].items()})
 
@@ -102,6 +113,8 @@ def markdown(report: Report) -> str:
     for part in report.parts.values():
         said.append(f"| **`{part.command}`** | | | |")
         said += ["| " + " | ".join(_bold_if_missed(figure)) + " |" for figure in part.figures]
+        if part.disturbed:
+            said.append(f"| {part.disturbed} | | | |")
         if part.failure:
             said.append(f"| not measured: {part.failure.why.replace('|', '/')} | | | |")
     return "\n".join(said)

@@ -10,6 +10,7 @@ MOUTH_SHARE = 0.03  # of the picture: the cells that move most when it speaks
 APART = 10  # pictures at rest so near in time are alike anyway and say nothing of how rest varies
 REST_PERCENTILE = 99
 CLEAR_MARGIN = 1.15
+SMALLEST_UNIT = 0.5  # grey levels: below that differences are rounding
 
 
 class Rest:
@@ -26,7 +27,7 @@ class Rest:
         order = np.arange(len(resting))
         near = np.abs(order[:, None] - order[None]) < APART
         among = np.where(near, np.inf, self._all(resting))
-        self._unit = CLEAR_MARGIN * float(np.percentile(among.min(1), REST_PERCENTILE))
+        self._unit = max(SMALLEST_UNIT, CLEAR_MARGIN * float(np.percentile(among.min(1), REST_PERCENTILE)))
         typical = float(np.median(self._all(speaking).min(1)))
         if typical <= self._unit:
             raise ValueError(

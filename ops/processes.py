@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,20 @@ def named(pids: set[int], beginning: str) -> list[int]:
             if (PROC / str(pid) / "comm").read_text().startswith(beginning):
                 found.append(pid)
     return found
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """Cores that the whole machine keeps busy, looked at for so long. Zero where that cannot be read."""
+    try:
+        (before, at_s), _, (after, end_s) = _busy_ticks(), time.sleep(seconds), _busy_ticks()
+    except (OSError, ValueError):
+        return 0.0
+    return max(0.0, (after - before) / os.sysconf("SC_CLK_TCK") / (end_s - at_s))
+
+
+def _busy_ticks() -> tuple[int, float]:
+    user, nice, system, _, _, irq, softirq = map(int, (PROC / "stat").read_text().split()[1:8])
+    return user + nice + system + irq + softirq, time.monotonic()
 
 
 def _stat(pid: int) -> list[str]:

@@ -63,6 +63,13 @@ def test_markdown_names_the_command_and_marks_what_was_missed():
     assert "not measured: it broke" in text
 
 
+def test_figures_of_a_busy_machine_carry_a_warning():
+    quiet, busy = (Part("x", "now", (), None, cores) for cores in (0.1, 1.2))
+    assert not quiet.disturbed
+    assert "1.2 cores" in markdown(report(generation=busy))
+    assert Report.from_json(report(generation=busy).to_json()).parts["generation"] == busy
+
+
 # A session's counts ---------------------------------------------------------------------------------------------------
 
 
