@@ -6,7 +6,7 @@ before pictures come late, and new sessions are refused before steps run out.
 
 from dataclasses import dataclass
 
-BUSY_LIMIT = 0.85  # share of the time that a worker may compute: the rest is jitter's
+BUSY_LIMIT = 0.9  # share of the time that a worker may compute: the rest is jitter's
 RAISE_BELOW = 0.65  # with one step more it must still stay below this
 ATTACK_S, RELEASE_S = 0.4, 3.0  # how fast the load estimate rises and falls
 COST_SMOOTHING = 0.02
