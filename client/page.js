@@ -52,7 +52,7 @@ function characterChoice({ name, title, picture }) {
   const input = Object.assign(document.createElement("input"), { type: "radio", name: "character", value: name });
   const image = Object.assign(document.createElement("img"), { src: picture, alt: "", width: 96, height: 96 });
   image.addEventListener("error", () => { image.src = PLAIN_TILE; }, { once: true });
-  const caption = Object.assign(document.createElement("span"), { textContent: title });
+  const caption = Object.assign(document.createElement("span"), { textContent: title.split(",")[0] });
   input.addEventListener("change", () => {
     choose(name);
     hideProblem();
