@@ -36,6 +36,7 @@ class Listener:
     """One attached WebSocket. Moments are of time.monotonic, at this end."""
 
     bot: Bot
+    character: str
     asked_s: float  # when the session was asked for
     pictures: list[Picture] = field(default_factory=list)
     sounds: list[Sound] = field(default_factory=list)
@@ -76,7 +77,7 @@ async def attend(url: str, mode: str = "live", video: str = "h264") -> AsyncIter
         try:
             output = protocol.Output(video=video)
             async with session.connect(input_rate=RATE_HZ, mode=mode, output=output) as bot:
-                listener = Listener(bot, asked_s)
+                listener = Listener(bot, session.character, asked_s)
                 reading = asyncio.create_task(listener.read())
                 try:
                     async with asyncio.timeout(FIRST_PICTURE_WITHIN_S):

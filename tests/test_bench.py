@@ -8,10 +8,10 @@ import pytest
 
 from ops import processes
 from ops.bench_live import Steadiness, steadiness, worst
-from ops.bench_trouble import longest_gap_s, steadied
+from ops.bench_trouble import longest_gap_s
 from ops.figures import Failure, Figure, Part, Report, markdown
 from ops.listening import Listener, Sound
-from ops.mouth import Rest, rests_from
+from ops.mouth import closed_below, closes_at
 
 
 def report(machine: str = "this", **parts: Part) -> Report:
@@ -75,7 +75,7 @@ def test_figures_of_a_busy_machine_carry_a_warning():
 
 def listener(repeated: int, skipped: int = 0) -> Listener:
     """Asked for at 0; statistics each second from 5 s to 15 s, over which so many pictures were repeated or skipped."""
-    made = Listener(bot=None, asked_s=0.0)
+    made = Listener(bot=None, character="ada", asked_s=0.0)
     made.sounds = [Sound(5.0 + 0.04 * n + 0.02, 0) for n in range(250 - skipped)]
     for second in range(11):
         counts = {"late": 0, "repeated": 7 + repeated * second // 10, "skipped": skipped * second // 10}
@@ -97,7 +97,7 @@ def test_what_was_skipped_was_due_too():
 
 def test_statistics_that_never_came_are_an_error():
     with pytest.raises(RuntimeError, match="statistics"):
-        steadiness(Listener(bot=None, asked_s=0.0))
+        steadiness(Listener(bot=None, character="ada", asked_s=0.0))
 
 
 def test_of_two_sessions_the_worse_one_is_told():
@@ -125,44 +125,35 @@ def test_a_stream_that_ends_is_no_short_gap():
 # Mouths ---------------------------------------------------------------------------------------------------------------
 
 
-def faces(openings: np.ndarray, seed: int = 0) -> np.ndarray:
-    """n h w 3: a head that sways a little, with a mouth as open as told."""
-    dice = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:96, :96] - 48.0
-    pictures = np.empty((len(openings), 96, 96, 3), np.uint8)
-    for n, opening in enumerate(openings):
-        x, y = columns - 2 * np.sin(n / 9), rows
-        picture = np.where(x**2 / 36**2 + y**2 / 44**2 < 1, 200.0, 90.0)
-        picture[((y - 20) ** 2 / (1 + 12 * opening) ** 2 + x**2 / 14**2) < 1] = 40
-        pictures[n] = np.clip(picture + dice.normal(0, 2, picture.shape), 0, 255)[..., None]
-    return pictures
+def moments(count: int) -> list[float]:
+    return [10 + 0.04 * n for n in range(count)]
 
 
-@pytest.fixture(scope="module")
-def rest() -> Rest:
-    dice = np.random.default_rng(5)
-    return Rest(faces(np.zeros(120), 1), faces(dice.uniform(0, 1, 120), 2))
+def test_a_mouth_is_closed_from_the_first_picture_on_that_it_stays_closed():
+    openings = np.array([0.8, 0.7, 0.5] + [0.0] * 20)
+    assert closes_at(moments(23), openings, below=0.1) == pytest.approx(10.12)
 
 
-def test_an_open_mouth_is_far_from_rest_and_a_closed_one_is_not(rest):
-    openings = np.array([0.8, 0.6, 0.5, 0.4, 0.0, 0.0, 0.0, 0.0])
-    assert (rest.distance(faces(openings, 3)) > 1).tolist() == [True] * 4 + [False] * 4
+def test_lips_that_meet_within_a_word_are_no_closed_mouth():
+    openings = np.array([0.8] * 3 + [0.0] * 4 + [0.8] * 3 + [0.0] * 12)
+    assert closes_at(moments(22), openings, below=0.1) == pytest.approx(10.40)
 
 
-def test_a_face_that_does_not_speak_cannot_be_judged():
-    with pytest.raises(ValueError, match="stand out"):
-        Rest(faces(np.zeros(120), 1), faces(np.zeros(120), 2))
+def test_one_picture_read_wrongly_does_not_open_a_mouth():
+    openings = np.array([0.8, 0.8] + [0.0] * 5 + [0.7] + [0.0] * 12)
+    assert closes_at(moments(20), openings, below=0.1) == pytest.approx(10.08)
 
 
-def test_rest_begins_after_the_last_picture_of_motion():
-    moments = [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert rests_from(moments, np.array([3.0, 0.5, 2.0, 0.5, 0.4])) == 4.0
-    assert rests_from(moments, np.array([0.5] * 5)) == 1.0
-    assert rests_from(moments, np.array([3.0, 3.0, 3.0, 3.0, 3.0])) is None
+def test_a_mouth_that_stays_open_never_closes():
+    assert closes_at(moments(20), np.full(20, 0.5), below=0.1) is None
 
 
-def test_one_picture_alone_is_a_twitch_and_no_speech():
-    assert steadied(np.array([3.0, 3.0, 0.5, 0.5, 2.0, 0.5, 0.5])).max(initial=0, where=[0, 0, 1, 1, 1, 1, 1]) <= 0.5
+def test_a_mouth_seen_closed_too_briefly_at_the_end_is_not_believed():
+    assert closes_at(moments(20), np.array([0.5] * 16 + [0.0] * 4), below=0.1) is None
+
+
+def test_closed_is_what_a_resting_mouth_hardly_exceeds():
+    assert closed_below(np.linspace(0.0, 1.0, 101)) == pytest.approx(0.95)
 
 
 # Processes ------------------------------------------------------------------------------------------------------------
