@@ -38,11 +38,12 @@ def fastest_dtype() -> torch.dtype:
 
     def cost_s(dtype: torch.dtype) -> float:
         layer, x = torch.nn.Linear(512, 1024, dtype=dtype), torch.randn(64, 512, dtype=dtype)
+        taken = []
         with torch.inference_mode():
-            layer(x)
-            started = time.perf_counter()
-            for _ in range(10):
+            for _ in range(30):
+                started = time.perf_counter()
                 layer(x)
-        return time.perf_counter() - started
+                taken.append(time.perf_counter() - started)
+        return min(taken)  # whatever else the machine does, once in thirty times it lets us be
 
     return min((torch.float32, torch.bfloat16), key=cost_s)

@@ -84,11 +84,11 @@ class Chunker:
         return chunk
 
     def clear(self) -> None:
-        """Turn all sound that is in no finished chunk into silence and begin a new epoch."""
+        """Turn all sound that is in no finished chunk into silence, and let the model forget what it heard before.
+
+        A word that breaks off in its window leaves the mouth open for about a second; in a silent window it closes with
+        the next chunk (measured on the embedded preset). Begins a new epoch."""
         self.epoch += 1
         self._pcm_48k = np.zeros_like(self._pcm_48k)
-        unfinished = self._model_end - rescale(self.boundary, PLAYBACK_RATE, self._info.model_rate)
-        if unfinished > 0:
-            self._pcm_model = self._pcm_model.copy()
-            self._pcm_model[-unfinished:] = 0
+        self._pcm_model = np.zeros_like(self._pcm_model)
         self._resampler.silence()

@@ -277,8 +277,8 @@ async def test_after_clear_the_model_hears_silence_at_once_and_pictures_go_on():
         index = len(s.pool.submitted)
         ticks = await s.run(1.0)
         window = np.frombuffer(s.pool.submitted[index].window_s16, np.int16)
-        assert not window[-(1280 + 960) :].any()
-        assert window[-4000:-2400].all()
+        assert np.frombuffer(s.pool.submitted[index - 1].window_s16, np.int16).any()
+        assert not window.any()
         assert s.pool.submitted[index].epoch == 1
         assert not any(tick.repeated for tick in ticks)
 
