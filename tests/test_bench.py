@@ -51,6 +51,12 @@ def test_parts_that_were_not_measured_again_stay():
     assert joined.parts["crash"] == older.parts["crash"]
 
 
+def test_a_dtype_chosen_otherwise_makes_no_other_machine():
+    older = Report({"processor": "this", "dtype": "float32"}, {"live": part()})
+    newer = Report({"processor": "this", "dtype": "bfloat16"}, {"crash": part()})
+    assert older.joined(newer) == Report(newer.machine, {"live": part(), "crash": part()})
+
+
 def test_figures_of_another_machine_do_not_stay():
     older = report("that", live=part(Figure("fps", 24.0)))
     assert older.joined(report("this", crash=part())).parts.keys() == {"crash"}
