@@ -24,6 +24,7 @@ from ops.voice import speech
 
 REST_S, SPEAK_S, FALL_SILENT_S, SAY_S = 6.0, 2.6, 3.0, 8.0
 INTERRUPTIONS = 6
+LONG_AT_REST_S = 1.5  # so long after clear every mouth has closed
 QUIET_PEAK = 330  # -40 dBFS
 CRASH_WATCHED_S = 8.0
 CRASH_SAYS_S = 9.0  # of speech, all of it queued before the worker dies
@@ -57,8 +58,12 @@ def closings(listener: Listener, cleared_s: list[float]) -> Iterator[tuple[float
     """When the mouth closed after each clear, and when that clear was sent."""
     moments = np.array([picture.at_s for picture in listener.pictures])
     openings = mouth_openings(listener.character, listener.pictures)
-    below = closed_below(openings[moments < moments[0] + REST_S])
     for clear_s in cleared_s:
+        # The head is elsewhere by then: rest is judged by all pauses but the one in question.
+        pauses = [(at_s + LONG_AT_REST_S, at_s + FALL_SILENT_S) for at_s in cleared_s if at_s != clear_s]
+        pauses.append((moments[0], moments[0] + REST_S))
+        at_rest = np.any([(moments > begin_s) & (moments < end_s) for begin_s, end_s in pauses], axis=0)
+        below = closed_below(openings[at_rest])
         after = (moments > clear_s) & (moments < clear_s + FALL_SILENT_S)
         at_s = closes_at(moments[after].tolist(), openings[after], below)
         if at_s is None:

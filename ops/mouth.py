@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 STAYS_S = 0.3  # closed for less is a p, b or m
-AT_REST_PERCENTILE = 95
+AT_REST_PERCENTILE = 99  # lower, and a face that has not spoken at all would count as open now and then
 
 
 def closed_below(at_rest: np.ndarray) -> float:
     """An opening that a resting mouth hardly ever seems to exceed: heads move, and reading a mouth is not exact."""
-    return float(np.percentile(at_rest, AT_REST_PERCENTILE))
+    return float(np.percentile(steadied(at_rest), AT_REST_PERCENTILE))
 
 
 def closes_at(moments_s: Sequence[float], openings: np.ndarray, below: float) -> float | None:

@@ -159,7 +159,8 @@ def test_a_mouth_seen_closed_too_briefly_at_the_end_is_not_believed():
 
 
 def test_closed_is_what_a_resting_mouth_hardly_exceeds():
-    assert closed_below(np.linspace(0.0, 1.0, 101)) == pytest.approx(0.95)
+    assert closed_below(np.linspace(0.0, 1.0, 101)) == pytest.approx(0.99)
+    assert closed_below(np.array([0.1] * 9 + [0.9] + [0.1] * 9)) == pytest.approx(0.1)
 
 
 # Processes ------------------------------------------------------------------------------------------------------------
