@@ -32,11 +32,11 @@ class AudioConfig:
     layers: int = 4
     heads: int = 4
     window_samples: int = 16_000
-    lookahead_samples: int = 320
+    lookahead_samples: int = 640
     chunk_samples: int = 1_280
     samples_per_frame: int = 640
     prompt_positions: int = 10
-    prompt_lead: int = 7  # positions before the frame's first one
+    prompt_lead: int = 6  # positions before the frame's first one
 
     def __post_init__(self) -> None:
         if self.prompt_positions - self.prompt_lead > (self.samples_per_frame + self.lookahead_samples) // 320:

@@ -1,6 +1,5 @@
 """Starting and stopping, seen from outside the process."""
 
-import contextlib
 import re
 import signal
 import socket
@@ -10,16 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ops.processes import family
 from tests.live_server import START_S, live_server, start
-
-
-def family(pid: int) -> set[int]:
-    """The process and all its descendants."""
-    children = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):  # under the thread that started them
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
-            children += listed.read_text().split()
-    return {pid}.union(*(family(int(child)) for child in children)) if children else {pid}
 
 
 def still_running(pids: set[int]) -> set[int]:

@@ -18,13 +18,15 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder
 from model.presets import EMBEDDED
+from model.train.muon import muon_with_adam
 from model.train.phones import PHONES
-from model.train.run import Run, learning_rate, set_learning_rate
-from model.train.speech import Corpus
+from model.train.run import Run, learning_rate
+from model.train.speech import Corpus, cut_off
 
 MOUTH = ("open", "width", "round", "bite")
 CLIP_S = 4.0
 TRACK_RATE_HZ = 100
+CUT_SHARE = 0.2  # clips whose sound breaks off
 
 
 class Windows(IterableDataset):
@@ -39,6 +41,8 @@ class Windows(IterableDataset):
         while True:
             clip = corpus.sample(rng, CLIP_S, augmented=True)
             steps = len(clip.pcm_16k) // (SAMPLE_RATE // TRACK_RATE_HZ)
+            if rng.random() < CUT_SHARE:
+                clip = cut_off(clip, int(rng.integers(len(clip.mouth))))
             starts = rng.integers(0, steps - track + 1, self.per_clip)
             pcm = np.stack([clip.pcm_16k[s * 160 : s * 160 + self.config.window_samples] for s in starts])
             mouth = np.stack([clip.mouth[s : s + track].reshape(-1, 2, 4).mean(1) for s in starts])
@@ -58,12 +62,12 @@ class Reader(nn.Module):
         return self.mouth(states), self.phone(states)
 
 
-def train(folder: Path, corpus: Path, minutes: float, seed: int, clips: int) -> None:
+def train(folder: Path, corpus: Path, minutes: float, seed: int, clips: int, peak: float) -> None:
     torch.manual_seed(seed)
     config = EMBEDDED.audio
     encoder, reader = AudioEncoder(config), Reader(config.channels)
-    weights = [*encoder.parameters(), *reader.parameters()]
-    optimiser = torch.optim.AdamW([p for p in weights if p.requires_grad], betas=(0.9, 0.98), weight_decay=0.02)
+    model = nn.ModuleDict({"encoder": encoder, "reader": reader})
+    optimiser = muon_with_adam(model, lr=peak, adam_share=0.1, edges=("encoder.encoder.conv", "reader"))
     run = Run(folder, minutes)
     parts = {"encoder": encoder, "reader": reader, "optimiser": optimiser}
     run.resume(**parts)
@@ -71,7 +75,7 @@ def train(folder: Path, corpus: Path, minutes: float, seed: int, clips: int) -> 
     heard = slice(config.positions * 2 // 5, config.positions - config.lookahead_samples // 320)
     batches = iter(DataLoader(Windows(corpus, seed + run.step, config), clips, num_workers=1, prefetch_factor=4))
     while not run.finished:
-        set_learning_rate(optimiser, learning_rate(run.progress, 1e-3))
+        optimiser.set_learning_rate(learning_rate(run.progress, peak))
         pcm, mouth, phones = (x.flatten(0, 1) for x in next(batches))
         with torch.autocast("cpu", torch.bfloat16):
             states = encoder(pcm)[:, heard, -1]
@@ -81,7 +85,7 @@ def train(folder: Path, corpus: Path, minutes: float, seed: int, clips: int) -> 
         loss = 10 * lip_loss + 0.2 * phone_loss
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         right = (spoken.argmax(-1).flatten() == phones[:, heard].flatten()).float().mean()
         run.record(parts, lips=lip_loss.item(), phones=phone_loss.item(), accuracy=right.item())
@@ -115,9 +119,10 @@ if __name__ == "__main__":
     parser.add_argument("--speech", type=Path, default=Path("runs/speech"))
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--peak", type=float, default=0.01, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    train(options.out, options.speech, options.minutes, options.seed, options.clips)
+    train(options.out, options.speech, options.minutes, options.seed, options.clips, options.peak)

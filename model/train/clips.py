@@ -20,7 +20,7 @@ from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.augment import AugmentConfig
 from model.train.pictures import FPS, choose_look, film, random_motion
-from model.train.speech import Corpus
+from model.train.speech import TRACK_HZ, Corpus, cut_off
 from model.train.world import Pose, face_box, mouth_box, render
 
 SECONDS = 3.2
@@ -30,10 +30,12 @@ TAIL_S = 0.06  # and the look-ahead after the last one
 SPEED_ONLY = AugmentConfig(untouched=0, colour=0, room=0, noise=0, phone_line=0, clip=0, level=0)
 
 
-def make_film(rng: np.random.Generator, corpus: Corpus, shipped_share: float) -> dict[str, torch.Tensor]:
+def make_film(rng: np.random.Generator, corpus: Corpus, shipped_share: float, cut_share: float) -> dict[str, torch.Tensor]:
     """Frames f h w 3 uint8 of somebody speaking, the resting picture, the sound, and what moved."""
     frames, lead = round(SECONDS * FPS), round(LEAD_S * FPS)
     sound = corpus.sample(rng, LEAD_S + SECONDS + TAIL_S + 0.04, augmented=True)
+    if rng.random() < cut_share:
+        sound = cut_off(sound, int(TRACK_HZ * rng.uniform(LEAD_S + 0.4, LEAD_S + SECONDS - 0.4)))
     mouth = sound.mouth[: (lead + frames) * 4].reshape(-1, 4, 4).mean(1)[lead:]
     look, motion = choose_look(rng, shipped_share), random_motion(rng, frames)
     exp, pose = motion_inputs(motion, EMBEDDED.dit.frames_per_latent)
@@ -86,7 +88,9 @@ def main() -> None:
     parser.add_argument("--autoencoder", type=Path, default=Path("runs/autoencoder/checkpoint.pt"))
     parser.add_argument("--speech", type=Path, default=Path("runs/speech"))
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip to make")
     parser.add_argument("--shipped-share", type=float, default=0.5, help="share of clips of the shipped characters")
+    parser.add_argument("--cut-share", type=float, default=0.2, help="share of clips whose voice breaks off")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--film-only", action="store_true", help="draw now, encode in a later run")
     parser.add_argument("--part", default="0/1", help="which part of the work, as index/parts")
@@ -97,12 +101,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(options.speech, SPEED_ONLY)
     vae = None if options.film_only else load_vae(options.autoencoder)
-    for index in range(part, options.count, parts):
+    for index in range(options.first + part, options.count, parts):
         path = options.out / f"{index:05d}.safetensors"
         drawn = path.with_suffix(".film")
         if not path.exists() and not drawn.exists():
             rng = np.random.default_rng((options.seed, index))
-            save_whole(make_film(rng, corpus, options.shipped_share), drawn)
+            save_whole(make_film(rng, corpus, options.shipped_share, options.cut_share), drawn)
         if vae and not path.exists():
             save_whole(encode_film(vae, load_file(drawn)), path)
             drawn.unlink()

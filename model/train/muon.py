@@ -47,9 +47,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
 class Both:
     """Muon for matrices and AdamW for the rest, as one optimiser with one learning rate (AdamW's is a share of it)."""
 
-    def __init__(self, matrices: list[nn.Parameter], rest: list[nn.Parameter], lr: float, adam_share: float) -> None:
-        self.muon = Muon(matrices, lr=lr)
-        self.adam = torch.optim.AdamW(rest, lr=lr * adam_share, betas=(0.9, 0.98), weight_decay=0.01)
+    def __init__(
+        self, matrices: list[nn.Parameter], rest: list[nn.Parameter], lr: float, adam_share: float, weight_decay: float
+    ) -> None:
+        self.muon = Muon(matrices, lr=lr, weight_decay=weight_decay)
+        self.adam = torch.optim.AdamW(rest, lr=lr * adam_share, betas=(0.9, 0.98), weight_decay=weight_decay)
         self.adam_share = adam_share
 
     def set_learning_rate(self, value: float) -> None:
@@ -74,6 +76,12 @@ class Both:
         self.adam.load_state_dict(state["adam"])
 
 
-def muon_with_adam(model: nn.Module, lr: float, adam_share: float) -> Both:
-    weights = list(model.parameters())
-    return Both([w for w in weights if w.ndim >= 2], [w for w in weights if w.ndim < 2], lr, adam_share)
+def muon_with_adam(
+    model: nn.Module, lr: float, adam_share: float, edges: tuple[str, ...] = (), weight_decay: float = 0.01
+) -> Both:
+    """`edges` begin the names of parts that AdamW keeps although they are matrices: what touches the outside world."""
+    matrices, rest = [], []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            (rest if weight.ndim < 2 or name.startswith(edges) else matrices).append(weight)
+    return Both(matrices, rest, lr, adam_share, weight_decay)

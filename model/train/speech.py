@@ -20,7 +20,7 @@ from . import sounds
 from .augment import RATE, SPEECH_RMS, AugmentConfig, augment, draw_stretch, speech_level
 from .phones import PHONE_ID, PHONES, Timed, tidy
 from .sentences import sentences
-from .visemes import CHANNELS, mouth_track
+from .visemes import CHANNELS, minimum_jerk, mouth_track
 from .voices import VOICE_ID, VOICE_NAMES, Utterance, Voice, draw_voice, synthesise
 
 __all__ = ["Clip", "Corpus", "Utterance", "Voice", "build", "draw_voice", "synthesise"]
@@ -29,6 +29,7 @@ TRACK_HZ = 100
 _HOP = RATE // TRACK_HZ
 _NO_VOICE = 65535
 _FORMAT = 1
+CUT_CLOSING_S = (-0.02, 0.10)  # when the mouth begins and ends to shut around the moment a voice is cut off
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,16 @@ def trimmed(said: Utterance, keep_s: float = 0.08) -> Utterance:
     phonemes = tuple((name, start - first / RATE, end - first / RATE) for name, start, end in said.phonemes)
     pcm = said.pcm_16k[first:last]
     return Utterance(pcm, tidy(list(phonemes), len(pcm) / RATE), said.voice)
+
+
+def cut_off(clip: Clip, at: int) -> Clip:
+    """The clip when its sound breaks off at that moment, as when somebody interrupts: the mouth falls shut at once."""
+    pcm, mouth, phones = clip.pcm_16k.copy(), clip.mouth.copy(), clip.phones.copy()
+    pcm[at * _HOP :] = 0
+    phones[at:] = 0
+    since_s = (np.arange(len(mouth)) - at) / TRACK_HZ
+    mouth *= 1 - minimum_jerk((since_s - CUT_CLOSING_S[0]) / (CUT_CLOSING_S[1] - CUT_CLOSING_S[0]))[:, None]
+    return Clip(pcm, mouth.astype(np.float32), phones, clip.voice)
 
 
 def make_clip(rng: np.random.Generator, config: CorpusConfig) -> Clip:

@@ -27,9 +27,12 @@ from model.sampler import add_noise
 from model.text import no_text
 from model.train.augment import SPEECH_RMS, augment
 from model.train.clips import LEAD_S, SECONDS
-from model.train.run import Run, learning_rate, set_learning_rate
+from model.train.muon import muon_with_adam
+from model.train.run import Run, learning_rate
 
 MOUTH_WEIGHT = 6.0
+# Not hidden layers: AdamW's.
+EDGES = ("img_in", "ref_in", "txt_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer")
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
 
 
@@ -174,18 +177,20 @@ def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
     return batch.reference[:, None] + change.transpose(1, 2).float()
 
 
-def train(folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int, own_past_from: float) -> None:
+def train(
+    folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int, own_past_from: float, peak: float
+) -> None:
     torch.manual_seed(seed)
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
-    optimiser = torch.optim.AdamW(dit.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    optimiser = muon_with_adam(dit, lr=peak, adam_share=0.08, edges=EDGES)
     run = Run(folder, minutes, log_every=50, save_every=50)
     parts = {"dit": dit, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((seed, run.step))
     length = EMBEDDED.dit.causal_window + 1
     while not run.finished:
-        set_learning_rate(optimiser, learning_rate(run.progress, 5e-4, warm=0.02))
+        optimiser.set_learning_rate(learning_rate(run.progress, peak))
         batch = clips.batch(rng, batch_size, length)
         sigma, target = choose_noise(rng, batch_size, length)
         past = batch.latents
@@ -228,6 +233,7 @@ if __name__ == "__main__":
     parser.add_argument("--audio-encoder", type=Path, default=Path("runs/audio_encoder/checkpoint.pt"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--own-past-from", type=float, default=0.87, help="share of the budget after which it starts")
+    parser.add_argument("--peak", type=float, default=0.006, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--variants", type=int, default=3, help="ways in which each clip's sound is heard")
     parser.add_argument("--seed", type=int, default=1)
@@ -236,4 +242,4 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     pool = Clips(options.clips, load_encoder(options.audio_encoder), options.variants, options.seed)
-    train(options.out, pool, options.minutes, options.seed, options.batch, options.own_past_from)
+    train(options.out, pool, options.minutes, options.seed, options.batch, options.own_past_from, options.peak)
