@@ -1,10 +1,14 @@
-"""Starts Visavis: flags and environment become one ServerConfig, workers start, then HTTP is served. Nothing else."""
+"""Starts Visavis: flags and environment become one ServerConfig, workers start, then HTTP is served.
+
+The other things that can be done with a model (COMMANDS) are handed on to their modules.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -17,6 +21,10 @@ from stream.config import LOG_LEVELS, IceServer, ServerConfig
 log = logging.getLogger("visavis")
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+COMMANDS = {  # first argument -> module whose main(arguments) does it, and what it does
+    "render": ("model.render", "films a recording, without a server"),
+    "plan": ("model.plan", "memory, work and frame rate of a preset on given GPUs"),
+}
 SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
 PING_INTERVAL_S, PING_TIMEOUT_S = 3.0, 6.0  # a bot that vanished is noticed within their sum
@@ -29,7 +37,8 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
     parser = argparse.ArgumentParser(
         prog="server.py",
         description="Visavis: a real-time streaming avatar server. Speak, and a face speaks with you.",
-        epilog="Every flag can be given as an environment variable instead, for example VISAVIS_PORT=9000 for "
+        epilog="Other commands: " + "; ".join(f"server.py {name} ({text})" for name, (_, text) in COMMANDS.items())
+        + ". Every flag can be given as an environment variable instead, for example VISAVIS_PORT=9000 for "
         "--port 9000. Repeatable flags take several values separated by blanks there.",
     )
 
@@ -105,6 +114,7 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
+    from stream import heap
     from stream.metrics import Metrics
     from stream.pool import Pool
 
@@ -117,6 +127,7 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         await web
+        heap.settle()
         if not stop.is_set():
             await _serve_http(config, listener, pool, starting.result(), metrics, stop)
         for task in (starting, stopping):
@@ -189,6 +200,9 @@ def _announce(host: str, port: int) -> None:
 
 
 def main() -> int:
+    if sys.argv[1:] and sys.argv[1] in COMMANDS:
+        module, _ = COMMANDS[sys.argv[1]]
+        return importlib.import_module(module).main(sys.argv[2:])
     config = parse_config(sys.argv[1:], os.environ)
     set_up_logging(config.log_level)
     try:

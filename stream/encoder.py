@@ -383,7 +383,7 @@ class _CodedStream:
         self._inbox_size = VIDEO_INBOX if self._video else SOUND_INBOX
         self._wake = asyncio.Event()
         self._readers: list[CodedReader] = []
-        self._encoder = make()
+        self._encoder: VideoEncoder | OpusEncoder | None = make()  # None once the stream has ended
         self._key_wanted = False
         self._last_key_s = float("-inf")
         self._coded = self._keys = self._skipped = 0
@@ -419,11 +419,11 @@ class _CodedStream:
 
     def retune(self) -> None:
         wishes = [r.bitrate_bps for r in self._readers if r.bitrate_bps is not None]
-        if self._video:
+        if self._video and self._encoder:
             self._encoder.set_bitrate(min(wishes, default=self._hub.bitrate_range.start))
 
     def stats(self) -> dict[str, int]:
-        bitrate = self._encoder.bitrate if self._video else OPUS_BITRATE
+        bitrate = self._encoder.bitrate if self._video and self._encoder else OPUS_BITRATE
         return {
             "readers": len(self._readers),
             "coded": self._coded,
@@ -457,19 +457,15 @@ class _CodedStream:
                     self._encoder = self._make()
                     self.retune()
         finally:
+            # Now, not when the garbage is collected: the cancelled task keeps us alive, and a codec keeps threads.
+            self._encoder = None
             for reader in self._readers:
                 reader.end()
             self._hub.forget(self)
 
     async def _encode(self, tick: Tick, pushed_s: float) -> None:
-        if self._video:
-            key = self._key_wanted and pushed_s - self._last_key_s >= MIN_KEY_GAP_S
-            pts_90k = tick.pts_48k * VIDEO_RATE // SOUND_RATE
-            call = functools.partial(self._encoder.encode, tick.frame, pts_90k, key)
-        else:
-            call = functools.partial(self._encoder.encode, tick.pcm_48k, tick.pts_48k)
         executor = self._hub.executor or shared_executor()
-        coded_list = await asyncio.get_running_loop().run_in_executor(executor, call)
+        coded_list = await asyncio.get_running_loop().run_in_executor(executor, self._work(tick, pushed_s))
         for i, coded in enumerate(coded_list):
             self._coded += 1
             if self._video and coded.key:
@@ -483,3 +479,10 @@ class _CodedStream:
             for reader in self._readers:
                 reader.offer(coded)
         self._hub.observe(self._hub.now() - pushed_s)
+
+    def _work(self, tick: Tick, pushed_s: float) -> Callable[[], list[EncodedFrame] | list[EncodedSound]]:
+        """What the executor is to do. Never kept by us, so that it does not outlive the work."""
+        if not self._video:
+            return functools.partial(self._encoder.encode, tick.pcm_48k, tick.pts_48k)
+        key = self._key_wanted and pushed_s - self._last_key_s >= MIN_KEY_GAP_S
+        return functools.partial(self._encoder.encode, tick.frame, tick.pts_48k * VIDEO_RATE // SOUND_RATE, key)

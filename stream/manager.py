@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stream import vad
+from stream import heap, vad
 from stream.clock import Clock
 from stream.metrics import Metrics
 from stream.session import Encoders, Generation, Session, SessionOptions, UnknownCharacter, require_character
@@ -18,6 +18,7 @@ __all__ = ["ServerFull", "Sessions", "UnknownCharacter"]
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5.0
+GIVE_BACK_AFTER_S = 2.0  # by then a closed session's connections have let go of their memory
 
 
 class ServerFull(Exception):
@@ -115,6 +116,8 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]
         log.info("session ended: %s", session.reason, extra={"session": session.id})
+        loop = asyncio.get_running_loop()
+        loop.call_later(GIVE_BACK_AFTER_S, lambda: loop.run_in_executor(None, heap.give_back))
 
     def _on_chunk(self, key: int, index: int, frames: np.ndarray, stage_s: dict[str, float]) -> None:
         for session in self._sessions.values():

@@ -3,7 +3,6 @@
 The generator comes from a dotted name, so that nothing of `model/` is imported outside a worker.
 """
 
-import ctypes
 import importlib
 import logging
 import multiprocessing
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stream import heap
 from stream.frames import FrameRing
 from stream.messages import (
     Attach,
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 WARM_UP_ROUNDS = 4
 RECEIVE_BYTES = 1 << 18
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 
 
 def run(connection: socket.socket, loader: str, preset: str, threads: int) -> None:
@@ -47,19 +46,9 @@ def run(connection: socket.socket, loader: str, preset: str, threads: int) -> No
         Path("/proc/self/comm").write_text(multiprocessing.current_process().name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then stops us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    keep_memory()
+    heap.keep()
     with connection, suppress(EOFError, ConnectionError):  # the server is gone: so are we
         serve(Channel(connection), loader, preset, threads)
-
-
-def keep_memory() -> None:
-    """Let the C library keep what it once got. By default it returns every large tensor to the system at once, and the
-    fresh pages of the next one cost a sixth of a batch's time (measured: 70 against 59 ms for two sessions)."""
-    with suppress(OSError, AttributeError):  # another C library has other ways
-        adjust = ctypes.CDLL(None).mallopt
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            adjust(parameter, 1 << 30)
-        adjust(M_TOP_PAD, 1 << 26)
 
 
 def serve(channel: "Channel", loader: str, preset: str, threads: int) -> None:
