@@ -74,9 +74,12 @@ class LogMel(nn.Module):
 
     def forward(self, pcm: Tensor) -> Tensor:
         """pcm b n in [-1, 1] -> b 80 n/160."""
+        return (self.log10_power(pcm).clamp(min=LOUD_VOICE_LOG10 - 8) + 4) / 4
+
+    def log10_power(self, pcm: Tensor) -> Tensor:
+        """The same with no floor and no scale."""
         spectrum = torch.stft(pcm, N_FFT, HOP, window=self.taper, return_complex=True)[..., :-1]
-        log10 = (self.filters @ (spectrum.real**2 + spectrum.imag**2)).clamp(min=1e-10).log10()
-        return (log10.clamp(min=LOUD_VOICE_LOG10 - 8) + 4) / 4
+        return (self.filters @ (spectrum.real**2 + spectrum.imag**2)).clamp(min=1e-10).log10()
 
 
 class AudioEncoder(nn.Module):

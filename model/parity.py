@@ -13,10 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers.models.whisper.configuration_whisper import WhisperConfig
 
+from model.adapter import mask_per_token
 from model.dit import Conditions, DiT, DiTConfig, StepCache
+from model.masks import latent_masks, pixel_masks
+from model.offline import Clip, Prompt, SamplingConfig, latent_frames, plan, sample, windows
+from model.offline_audio import AS_RELEASED, RecordingEncoder, cut_prompts, frame_count, padded
 from model.sampler import euler_step, shifted_sigmas
 from model.tiny_vae import TinyVAE, TinyVAEConfig
 
@@ -101,10 +107,96 @@ def euler_scheduler(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comp
         yield Comparison(made, tensors[f"step{step}/prev_sample"], Limits(1e-5))
 
 
+def audio_pipeline(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]:
+    encoder = RecordingEncoder(WhisperConfig(**case["whisper_config"])).eval()
+    encoder.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("weights/")})
+    pcm, fps, mel = tensors["inputs/waveform"], case["fps"], tensors["intermediates/log_mel"]
+    yield Comparison(rearrange(encoder.mel_pieces(pcm), "n m t -> 1 m (n t)"), mel, Limits(1e-4))
+    # From here on as the golden case was made: from the stored log-mel, of which the first piece is heard.
+    limits, states = Limits(5e-5), encoder.states(mel[..., : 2 * encoder.positions])
+    some = tensors["intermediates/hidden_states"]
+    yield Comparison(rearrange(states, "1 p s c -> s p c")[:, : some.shape[1]], some, limits)
+    prompts = cut_prompts(states, frame_count(pcm, fps, AS_RELEASED), fps)
+    yield Comparison(prompts, tensors["audio_prompts"], limits)
+    behind = padded(prompts)
+    counts = [case["num_prompt_frames"], case["padded_prompt_frames"]]
+    yield Comparison(torch.tensor([prompts.shape[1], behind.shape[1]]), torch.tensor(counts), Limits(0))
+    if "audio_prompts_padded_tail" in tensors:
+        last = prompts.shape[1] - 1
+        yield Comparison(behind[:, last : last + 2], tensors["audio_prompts_padded_tail"], limits)
+
+
+def face_mask(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]:
+    config = case["config"]
+    for face in config["cases"]:
+        pixel, latent, tokens = (tensors[f"{face['key']}/{name}"] for name in ("pixel", "latent", "tokens"))
+        boxes = [face["box_xywh"]] if face["box_xywh"] else []
+        made = pixel_masks(boxes, config["image_height"], config["image_width"], face["area"])
+        yield Comparison(made[0], pixel, Limits(0))
+        made = latent_masks(made, *latent.shape[-2:])
+        yield Comparison(made, latent, Limits(1e-6))
+        frames, rows, columns = tokens.shape[2:]
+        made = rearrange(mask_per_token(made, frames, rows, columns), "b t (h w) 1 -> b 1 t h w", h=rows)
+        yield Comparison(made, tokens, Limits(1e-6))
+
+
+def sampling_loop(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]:
+    """The whole loop around a denoiser in closed form, in float32 and with latents rounded to bfloat16 at every step."""
+    config, given = case["config"], {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("inputs/")}
+    settings = SamplingConfig(
+        steps=config["steps"], flow_shift=config["shift"], guidance_scale=config["guidance_scale_start"],
+        window=config["window"], bfloat16_steps=False,
+    )  # fmt: skip
+    prompt, negative = (
+        Prompt(*(given[prefix + name] for name in ("text_states", "text_mask", "text_states_2"))) for prefix in ("", "neg_")
+    )
+    shared = ("ref_latents", "audio_prompts", "face_mask", "motion_exp", "motion_pose", "fps")
+    clip = Clip(prompt=prompt, negative=negative, **{name: given[name] for name in shared})
+
+    steps, exact = plan(settings), Limits(1e-6)
+    yield Comparison(torch.tensor([s.guidance for s in steps]), tensors["guidance_scale_per_step"], Limits(1e-5))
+    yield Comparison(torch.tensor([s.mask_scale for s in steps]), tensors["mask_scale_per_step"], exact)
+    yield Comparison(torch.tensor([not s.cached for s in steps]), ~tensors["is_cached_per_step"], exact)
+    made, _ = latent_frames(config["audio_frames"], settings)
+    count = len(windows(made, steps[0].shift, settings))
+    yield Comparison(torch.tensor(count), torch.tensor(config["windows_per_step"]), exact)
+    yield Comparison(sample(_closed_form, clip, given["latents"], settings), tensors["final_latents"], Limits(1e-4))
+    # Another processor's order of summation may turn over a single rounding, by up to 2^-6 here; a wrong place to round
+    # turns over many (0.0011 in relative L2 if windows were averaged first).
+    rounded = sample(_closed_form, clip, given["latents"], dataclasses.replace(settings, bfloat16_steps=True))
+    yield Comparison(rounded, tensors["final_latents_bfloat16_steps"], Limits(0.05, 5e-4))
+
+
+def _closed_form(x: Tensor, on: Conditions, cached: StepCache | None) -> tuple[Tensor, StepCache]:
+    """The denoiser that a "sampling loop" case describes. Its tokens have one feature."""
+
+    def per_row(values: Tensor) -> Tensor:
+        return values.float().flatten(1).mean(1)[:, None, None, None, None]
+
+    def patches(values: Tensor) -> Tensor:  # b t h w -> b t p 1
+        return torch.nn.functional.avg_pool2d(values, 2).flatten(2)[..., None]
+
+    if cached is not None:
+        rows, columns = x.shape[3] // 2, x.shape[4] // 2
+        image = cached.image[:, 1:, :, 0].unflatten(2, (rows, columns)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return 0.3 * x + image[:, None] + 0.1 * (per_row(cached.image[:, :1]) + per_row(cached.text)), cached
+    level = on.audio_prompts.flatten(2).mean(2)
+    level = torch.cat((level[:, :1].expand(-1, 3), level), 1).unflatten(1, (-1, 4)).mean(2)  # b t
+    condition = 0.2 * on.ref_latents + on.face_mask * level[:, None, :, None, None] + 0.5 * per_row(on.text_states)
+    condition = condition + 0.25 * per_row(on.text_states_2) + 0.05 * per_row(on.timestep[:, None]) / 1000
+    condition = condition + 0.001 * (per_row(on.motion_exp) + per_row(on.motion_pose) + per_row(on.fps[:, None]))
+    condition = condition + 0.01 * per_row(on.text_mask)
+    image = torch.cat((patches(on.ref_latents[:, :, 0].mean(1)[:, None]), patches(condition.mean(1))), 1)
+    return 0.3 * x + condition, StepCache(image, on.text_states.mean(2, keepdim=True))
+
+
 COVERED: dict[str, Callable[[dict, Tensors, Path], Iterator[Comparison]]] = {
     "dit forward": dit_forward,
     "tiny streaming autoencoder (TAEHV, base variant)": tiny_vae,
     "flow-match Euler scheduler": euler_scheduler,
+    "sampling loop with an analytic denoiser": sampling_loop,
+    "audio pipeline": audio_pipeline,
+    "face mask": face_mask,
 }
 
 
