@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.cache import KVCache
+from model.parallel import Group
 from model.rope import rotate
 
 
@@ -80,6 +81,23 @@ class CachedStream:
         if self.remember:
             self.cache.write(layer, self.remember, image[1], k, image[2])
         return out
+
+
+@dataclass(frozen=True)
+class ByHead:
+    """Any of the patterns over a group: it sees all tokens, of the heads that are this rank's.
+
+    Positions are applied inside, so tables are whole, and a cache holds this rank's heads only."""
+
+    pattern: WholeSequence | CachedStream
+    group: Group
+    frames: int
+    frame_tokens: int  # of a whole frame
+
+    def attend(self, layer: int, image: tuple[Tensor, Tensor, Tensor], text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        image = self.group.to_heads(image, self.frames, self.frame_tokens)
+        q, k, v = (self.group.own(x, 2) for x in text)
+        return self.group.to_tokens(self.pattern.attend(layer, image, (q, k, v)), self.frames, self.frame_tokens)
 
 
 def segment_mask(image_tokens: int, text_mask: Tensor) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 Parameter names and numbers are the released model's; sizes come from one frozen config. Streaming adds a timestep and
 motion values per frame, and attention patterns that are passed in; with neither, this is the released forward pass.
+What comes in and what goes out is whole on every rank of a group; in between a rank holds its share of each frame's tokens.
 Letters: b batch, t latent frames, f video frames, h w latent grid, p tokens of a latent frame, d width.
 """
 
@@ -12,10 +13,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from model.adapter import AudioAdapter, AudioProjection, mask_per_token, tokens_per_latent
-from model.attention import CachedStream, Prefill, WholeSequence, causal_mask, segment_mask
+from model.attention import ByHead, CachedStream, Prefill, WholeSequence, causal_mask, segment_mask
 from model.blocks import DoubleBlock, FinalLayer, Pattern, SingleBlock
 from model.cache import KVCache
 from model.embed import PatchEmbed, ScalarEmbedder, VectorEmbedder
+from model.parallel import ALONE, Group
 from model.rope import rope_table
 from model.text import TokenRefiner
 
@@ -95,14 +97,16 @@ class Conditions:
 class StepCache:
     """Tokens that enter the last single block, kept for steps that skip all blocks before it."""
 
-    image: Tensor  # b f p d, reference first
+    image: Tensor  # b f p d, reference first; this rank's share of p
     text: Tensor  # b l d
 
 
 class DiT(nn.Module):
-    def __init__(self, config: DiTConfig) -> None:
+    def __init__(self, config: DiTConfig, group: Group = ALONE) -> None:
         super().__init__()
         self.config = c = config
+        self.group = group
+        self.own_heads = group.share(c.num_heads)  # those whose keys and values this rank keeps in its caches
         width, hidden = c.hidden_size, int(c.hidden_size * c.mlp_width_ratio)
         patch_features = c.out_channels * c.patch_size[1] * c.patch_size[2]
         self.img_in = PatchEmbed(c.patch_size, c.in_channels, width)
@@ -110,12 +114,8 @@ class DiT(nn.Module):
         self.txt_in = TokenRefiner(c.text_states_dim, width, c.num_heads, hidden, c.refiner_depth)
         self.time_in = ScalarEmbedder(width)
         self.vector_in = VectorEmbedder(c.text_states_dim_2, width)
-        self.double_blocks = nn.ModuleList(
-            DoubleBlock(width, c.num_heads, hidden) for _ in range(c.depth_double_blocks)
-        )
-        self.single_blocks = nn.ModuleList(
-            SingleBlock(width, c.num_heads, hidden) for _ in range(c.depth_single_blocks)
-        )
+        self.double_blocks = nn.ModuleList(DoubleBlock(width, c.num_heads, hidden) for _ in range(c.depth_double_blocks))
+        self.single_blocks = nn.ModuleList(SingleBlock(width, c.num_heads, hidden) for _ in range(c.depth_single_blocks))
         self.final_layer = FinalLayer(width, patch_features)
         self.audio_proj = AudioProjection(
             c.audio_window * c.audio_blocks * c.audio_channels, c.audio_intermediate_dim, c.audio_context_tokens, width
@@ -124,9 +124,7 @@ class DiT(nn.Module):
         self.motion_pose = ScalarEmbedder(width // 4)
         self.fps_proj = ScalarEmbedder(width)
         self.before_proj = nn.Linear(width, width)
-        self.audio_adapter_blocks = nn.ModuleList(
-            AudioAdapter(width, c.audio_adapter_dim_head) for _ in range(c.adapters)
-        )
+        self.audio_adapter_blocks = nn.ModuleList(AudioAdapter(width, c.audio_adapter_dim_head) for _ in range(c.adapters))
 
     # --- the released forward pass -----------------------------------------------------------------------------
 
@@ -142,7 +140,7 @@ class DiT(nn.Module):
         if cached is None:
             img, txt = self.embed(x, on)
             tokens = self.audio_tokens(on.audio_prompts)
-            mask = self.token_mask(on.face_mask, x)
+            mask = self.group.own(self.token_mask(on.face_mask, x), 2)
             img, txt = self.run(img, txt, vec_img, vec_txt, pattern, tokens, mask, stop_before_last=True)
             cached = StepCache(img, txt)
         img, _ = self.last_block(cached, vec_img, vec_txt, pattern)
@@ -162,33 +160,37 @@ class DiT(nn.Module):
         return vec + self.motion_exp(still).flatten(-2) + self.motion_pose(still).flatten(-2)
 
     def embed(self, x: Tensor, on: Conditions) -> tuple[Tensor, Tensor]:
-        """Image tokens b 1+t p d (the clean reference first) and text tokens b l d.
+        """This rank's image tokens b 1+t p d (the clean reference first) and the text tokens b l d.
 
         The reference enters twice: as a frame of its own, and added to every frame through a second embedding."""
-        reference = self.img_in(on.ref_latents[:, :, :1])
+        reference = self.group.own(self.img_in(on.ref_latents[:, :, :1]), 2)
         timestep = on.timestep if on.timestep.ndim == 1 else torch.zeros_like(on.fps)
         return torch.cat((reference, self.embed_frames(x, on.ref_latents)), 1), self.txt_in(
             on.text_states, timestep, on.text_mask
         )
 
     def embed_frames(self, x: Tensor, ref_latents: Tensor) -> Tensor:
-        return self.img_in(x) + self.before_proj(self.ref_in(ref_latents))
+        return self.group.own(self.img_in(x), 2) + self.before_proj(self.group.own(self.ref_in(ref_latents), 2))
 
     def audio_tokens(self, prompts: Tensor) -> Tensor:
         return tokens_per_latent(self.audio_proj(prompts), self.config.frames_per_latent, self.config.leading_frame)
 
     def token_mask(self, face_mask: Tensor, x: Tensor) -> Tensor:
-        _, ph, pw = self.config.patch_size
-        return mask_per_token(face_mask, x.shape[2], x.shape[3] // ph, x.shape[4] // pw).to(x.dtype)
+        return mask_per_token(face_mask, x.shape[2], *self.grid(x)).to(x.dtype)
 
-    def pattern(self, x: Tensor, on: Conditions) -> WholeSequence:
-        frames, rows, columns = x.shape[2], x.shape[3] // self.config.patch_size[1], x.shape[4] // self.config.patch_size[2]
+    def grid(self, latents: Tensor) -> tuple[int, int]:
+        """Rows and columns of tokens in a whole frame of b c t h w."""
+        _, ph, pw = self.config.patch_size
+        return latents.shape[3] // ph, latents.shape[4] // pw
+
+    def pattern(self, x: Tensor, on: Conditions) -> ByHead:
+        frames, (rows, columns) = x.shape[2], self.grid(x)
         cosine, sine = self.rope(torch.arange(-1, frames), rows, columns, x.device)
         if self.config.causal_window is None:
             mask = segment_mask((frames + 1) * rows * columns, on.text_mask)
         else:
             mask = causal_mask(frames, rows * columns, on.text_mask.shape[1], self.config.causal_window, x.device)
-        return WholeSequence(cosine, sine, mask)
+        return ByHead(WholeSequence(cosine, sine, mask), self.group, frames + 1, rows * columns)
 
     def rope(self, times: Tensor, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         table = rope_table(times, rows, columns, self.config.rope_dim_list, self.config.rope_theta)
@@ -213,29 +215,35 @@ class DiT(nn.Module):
         return self.single_blocks[-1](self.config.layers - 1, at.image, at.text, vec_img, vec_txt, pattern)
 
     def project(self, img: Tensor, vec: Tensor, shape: torch.Size) -> Tensor:
-        """Tokens b t p d -> b c t h w."""
+        """This rank's tokens b t p d -> all of b c t h w. Patches are gathered, which are far smaller than tokens."""
         _, ph, pw = self.config.patch_size
+        rows, columns = shape[3] // ph, shape[4] // pw
         return rearrange(
-            self.final_layer(img, vec), "b t (h w) (c ph pw) -> b c t (h ph) (w pw)",
-            h=shape[3] // ph, ph=ph, pw=pw,
+            self.group.gather(self.final_layer(img, vec), 2, rows * columns),
+            "b t (h w) (c ph pw) -> b c t (h ph) (w pw)", h=rows, ph=ph, pw=pw,
         )  # fmt: skip
 
     # --- the causal stream -------------------------------------------------------------------------------------
 
     def prefill(self, on: Conditions, cache: KVCache) -> None:
-        """Write the sink (reference and text) of a stream into its cache. `on.ref_latents` is b c 1 h w."""
-        reference = self.img_in(on.ref_latents[:, :, :1])
+        """Write the sink (reference and text) of a stream into its cache, which has `own_heads` heads.
+
+        `on.ref_latents` is b c 1 h w."""
+        reference = self.group.own(self.img_in(on.ref_latents[:, :, :1]), 2)
         clean = torch.zeros_like(on.fps)
         txt = self.txt_in(on.text_states, clean, on.text_mask)
-        rows, columns = (s // p for s, p in zip(on.ref_latents.shape[3:], self.config.patch_size[1:], strict=True))
+        rows, columns = self.grid(on.ref_latents)
         cosine, sine = self.rope(torch.tensor([-1]), rows, columns, reference.device)
         vec = self.sink_conditioning(on)
-        self.run(reference, txt, vec[:, None], vec, Prefill(cosine, sine, cache=cache), None, None)
+        pattern = ByHead(Prefill(cosine, sine, cache=cache), self.group, 1, rows * columns)
+        self.run(reference, txt, vec[:, None], vec, pattern, None, None)
 
     def stream(self, x: Tensor, on: Conditions, sound: Tensor, mask: Tensor, pattern: CachedStream) -> Tensor:
         """New frames x b c t h w against a cache -> their prediction. Timestep and motion are per frame (b t …)."""
         vec = self.conditioning(on)
         img = self.embed_frames(x, on.ref_latents.expand(-1, -1, x.shape[2], -1, -1))
         no_text = img.new_zeros(img.shape[0], 0, img.shape[-1])
-        img, _ = self.run(img, no_text, vec, vec[:, 0], pattern, sound, mask)
+        rows, columns = self.grid(x)
+        by_head = ByHead(pattern, self.group, x.shape[2], rows * columns)
+        img, _ = self.run(img, no_text, vec, vec[:, 0], by_head, sound, self.group.own(mask, 2))
         return self.project(img, vec, x.shape)

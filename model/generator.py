@@ -164,7 +164,7 @@ class Generator:
         sound = self.dit.audio_tokens(self.audio.prompts(silence).to(self.dtype))
         text_tokens = 1
         cache = KVCache.empty(
-            config.layers, 1, self._frame_tokens + text_tokens, self._frame_tokens, window, config.num_heads,
+            config.layers, 1, self._frame_tokens + text_tokens, self._frame_tokens, window, self.dit.own_heads,
             config.head_width, self.dtype,
         )  # fmt: skip
         still = State(character, 0, 0, 0, cache, latent, sound, [])
