@@ -22,7 +22,6 @@ log = logging.getLogger("visavis")
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 COMMANDS = {  # first argument -> module whose main(arguments) does it, and what it does
-    "render": ("model.render", "films a recording, without a server"),
     "plan": ("model.plan", "memory, work and frame rate of a preset on given GPUs"),
 }
 SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it

@@ -20,7 +20,7 @@ from model.train.run import Run, learning_rate
 from model.train.world import face_box, mouth_box
 
 LATENTS_PER_CLIP = 3
-FACE_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0
+FACE_WEIGHT, EYES_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 4.0
 SIZE = 256
 
 
@@ -66,6 +66,8 @@ class Clips:
             weight = np.ones((SIZE, SIZE), np.float32)
             left_face, top_face, right_face, bottom_face = self.faces[place]
             weight[top_face:bottom_face, left_face:right_face] = FACE_WEIGHT
+            height = bottom_face - top_face
+            weight[top_face + int(0.28 * height) : top_face + int(0.6 * height), left_face:right_face] = EYES_WEIGHT
             weight[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8] = MOUTH_WEIGHT
             weights.append(weight[top : top + crop, left : left + crop])
         pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255

@@ -79,9 +79,10 @@ class Both:
 def muon_with_adam(
     model: nn.Module, lr: float, adam_share: float, edges: tuple[str, ...] = (), weight_decay: float = 0.01
 ) -> Both:
-    """`edges` begin the names of parts that AdamW keeps although they are matrices: what touches the outside world."""
+    """`edges` are found in the names of parts that AdamW keeps although they are matrices: what touches the outside
+    world, and what is too small a part of the work to be worth an orthogonal update."""
     matrices, rest = [], []
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            (rest if weight.ndim < 2 or name.startswith(edges) else matrices).append(weight)
+            (rest if weight.ndim < 2 or any(edge in name for edge in edges) else matrices).append(weight)
     return Both(matrices, rest, lr, adam_share, weight_decay)

@@ -30,9 +30,10 @@ from model.train.clips import LEAD_S, SECONDS
 from model.train.muon import muon_with_adam
 from model.train.run import Run, learning_rate
 
-MOUTH_WEIGHT = 6.0
-# Not hidden layers: AdamW's.
-EDGES = ("img_in", "ref_in", "txt_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer")
+MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 3.0  # beside the rest of the face: there people look
+# AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
+EDGES = ("img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod")
+PURE_NOISE = 0.75  # share of the frames to be made that start from nothing, as all do where one step is taken
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
 
 
@@ -62,7 +63,8 @@ class Clips:
         rows, columns = EMBEDDED.latent_size
         self.face = torch.stack([box_mask(clip["face_box"].tolist(), rows, columns) for clip in clips])
         lips = torch.stack([box_mask(clip["mouth_box"].tolist(), rows, columns) for clip in clips])
-        self.weight = 1 + self.face + MOUTH_WEIGHT * lips
+        eyes = torch.stack([box_mask(eye_box(clip["face_box"]), rows, columns) for clip in clips])
+        self.weight = 1 + self.face + EYES_WEIGHT * eyes + MOUTH_WEIGHT * lips
         self.weight /= self.weight.mean((1, 2), keepdim=True)
         self.states = hear(folder, [clip["pcm"] for clip in clips], encoder, variants, seed)
         self.silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
@@ -87,6 +89,12 @@ class Clips:
         return Batch(
             latents, reference, exp, pose, prompts.flatten(1, 2), self.face[clip][:, None, None], self.weight[clip]
         )
+
+
+def eye_box(face: Tensor) -> list[float]:
+    """The band of a face box in which the eyes blink."""
+    x0, y0, x1, y1 = face.tolist()
+    return [x0, y0 + 0.28 * (y1 - y0), x1, y0 + 0.6 * (y1 - y0)]
 
 
 def _needed(config: AudioConfig) -> slice:
@@ -152,7 +160,7 @@ def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tens
     """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides."""
     target = rng.random((size, length)) < 0.5
     target[:, -1] = True
-    high = np.where(rng.random((size, length)) < 0.5, 1.0, rng.uniform(0.3, 1.0, (size, length)))
+    high = np.where(rng.random((size, length)) < PURE_NOISE, 1.0, rng.uniform(0.3, 1.0, (size, length)))
     low = np.where(rng.random((size, length)) < 0.5, 0.0, rng.uniform(0.0, 0.1, (size, length)))
     return torch.from_numpy(np.where(target, high, low)).float(), torch.from_numpy(target)
 
