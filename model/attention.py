@@ -26,9 +26,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 def _two_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention spelt out. On a processor with bfloat16 instructions the plain products run at full speed, and PyTorch's
     fused kernel at half of it (measured with 2.13: 130 against 283 ms forward and backward, 16 x 385 tokens)."""
-    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    scores = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).float()
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        scores.masked_fill_(~mask, float("-inf"))
     return scores.softmax(-1).to(v.dtype) @ v
 
 

@@ -116,7 +116,7 @@ class Generator:
         with self._timed("decode"):
             memory = [torch.cat(parts) for parts in zip(*(state.memory for state in states), strict=True)]
             frames, memory = self.vae.decode(latents.transpose(1, 2), memory)
-            frames = (frames.float().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).contiguous().numpy()
+            frames = frames.float().mul_(255).clamp_(0, 255).round_().byte().permute(0, 1, 3, 4, 2).contiguous().numpy()
         after = [
             replace(
                 state, chunk_index=state.chunk_index + 1, cache=cache.select(row), latent=latents[row : row + 1],

@@ -25,6 +25,7 @@ from model.offline import Clip, Prompt, SamplingConfig, latent_frames, plan, sam
 from model.offline_audio import AS_RELEASED, RecordingEncoder, cut_prompts, frame_count, padded
 from model.sampler import euler_step, shifted_sigmas
 from model.tiny_vae import TinyVAE, TinyVAEConfig
+from model.vae import VAE, VAEConfig
 
 Tensors = dict[str, Tensor]
 
@@ -94,6 +95,39 @@ def tiny_vae(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]
     streamed = torch.cat(parts, 1)
     yield Comparison(streamed, tensors["decoded_before_trim_and_clamp"], limits)
     yield Comparison(streamed[:, vae.config.frames_to_trim :].clamp(0, 1), tensors["decoded"], limits)
+
+
+def causal_vae(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]:
+    limits, within = Limits(5e-5), Limits(1e-4, 1e-5)
+    # In one piece the original's middle attention sees every latent before, however many there are.
+    vae = VAE(dataclasses.replace(VAEConfig.published(case["config"]), attention_past=None)).eval()
+    vae.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("weights/")})
+    inner = {name[14:]: tensor for name, tensor in tensors.items() if name.startswith("intermediates/")}
+    made, latents = {}, tensors["inputs/latent"]
+    hooks = [
+        vae.get_submodule(name).register_forward_hook(lambda _module, _given, out, name=name: made.update({name: out}))
+        for name in inner
+    ]
+    posterior, (whole, memory) = vae.encode(tensors["inputs/video"]), vae.decode(latents)
+    for hook in hooks:
+        hook.remove()
+    yield Comparison(posterior.mean, tensors["mean"], limits)
+    yield Comparison(posterior.logvar, tensors["logvar"], limits)
+    yield Comparison(whole, tensors["decoded"], limits)
+    for name, true in inner.items():  # the original's attention hands over tokens, b (t h w) c
+        yield Comparison(rearrange(made[name], "b c t h w -> b (t h w) c") if true.ndim == 3 else made[name], true, within)
+    if vae.config.mid_block_causal_attn:
+        memory, parts = memory.restarted(), []
+        for latent in latents.split(1, 2):
+            frames, memory = vae.decode(latent, memory)
+            parts.append(frames)
+        yield Comparison(torch.cat(parts, 2), tensors["decoded"], limits)
+    if "inputs/tiled_video" in tensors:
+        posterior = vae.tiled_encode(tensors["inputs/tiled_video"])
+        yield Comparison(posterior.mean, tensors["tiled_mean"], limits)
+        yield Comparison(posterior.logvar, tensors["tiled_logvar"], limits)
+    if "inputs/tiled_latent" in tensors:
+        yield Comparison(vae.tiled_decode(tensors["inputs/tiled_latent"]), tensors["tiled_decoded"], limits)
 
 
 def euler_scheduler(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison]:
@@ -193,6 +227,7 @@ def _closed_form(x: Tensor, on: Conditions, cached: StepCache | None) -> tuple[T
 COVERED: dict[str, Callable[[dict, Tensors, Path], Iterator[Comparison]]] = {
     "dit forward": dit_forward,
     "tiny streaming autoencoder (TAEHV, base variant)": tiny_vae,
+    "causal 3D VAE": causal_vae,
     "flow-match Euler scheduler": euler_scheduler,
     "sampling loop with an analytic denoiser": sampling_loop,
     "audio pipeline": audio_pipeline,
