@@ -1,0 +1,79 @@
+"""A network over a video that is too large for it: in overlapping tiles, one after another, blended where they overlap.
+
+Knows nothing of the network, which is a callable, nor of which way it goes. The seams are the released program's: a tile
+is blended with its neighbour as that one was after its own blending, above before left. Layout: b c t h w.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Sizes of the tiles that go in and of what comes out of them, and the share of a tile that the next one covers.
+
+    A tile in time has one frame more, which goes first: the network treats the first frame of a video apart. Only the
+    first tile keeps it."""
+
+    side: int
+    frames: int
+    side_out: int
+    frames_out: int
+    overlap: float = 0.25
+
+    def step(self, size: int) -> int:
+        return int(size * (1 - self.overlap))
+
+    def seam(self, size_out: int) -> int:
+        return int(size_out * self.overlap)
+
+
+def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:
+    """The network over all of x; what fits into one tile is one."""
+    if x.shape[2] <= tiling.frames:
+        return _over_space(network, x, tiling)
+    seam = tiling.seam(tiling.frames_out)
+    kept, pieces = tiling.frames_out - seam, []
+    before: Tensor | None = None
+    for start in range(0, x.shape[2], tiling.step(tiling.frames)):
+        tile = _over_space(network, x[:, :, start : start + tiling.frames + 1], tiling)
+        if before is None:
+            pieces.append(tile[:, :, : kept + 1])
+        else:
+            tile = _blend(before, tile[:, :, 1:], 2, seam)
+            pieces.append(tile[:, :, :kept])
+        before = tile
+    return torch.cat(pieces, 2)
+
+
+def _over_space(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:
+    if max(x.shape[3:]) <= tiling.side:
+        return network(x)
+    step, seam = tiling.step(tiling.side), tiling.seam(tiling.side_out)
+    kept, rows = tiling.side_out - seam, []
+    above: list[Tensor] = []
+    for top in range(0, x.shape[3], step):
+        row: list[Tensor] = []
+        for left in range(0, x.shape[4], step):
+            tile = network(x[:, :, :, top : top + tiling.side, left : left + tiling.side])
+            if above:
+                tile = _blend(above[len(row)], tile, 3, seam)
+            if row:
+                tile = _blend(row[-1], tile, 4, seam)
+            row.append(tile)
+        rows.append(torch.cat([tile[:, :, :, :kept, :kept] for tile in row], 4))
+        above = row
+    return torch.cat(rows, 3)
+
+
+def _blend(before: Tensor, after: Tensor, axis: int, seam: int) -> Tensor:
+    """`after`, whose beginning is faded in over the end of `before`."""
+    seam = min(seam, before.shape[axis], after.shape[axis])
+    fade_in = (torch.arange(seam, device=after.device) / max(seam, 1)).to(after.dtype)
+    fade_in = fade_in.view(-1, *(1,) * (after.ndim - 1 - axis))
+    leaving = before.narrow(axis, before.shape[axis] - seam, seam)
+    entering, rest = after.split((seam, after.shape[axis] - seam), axis)
+    return torch.cat((leaving * (1 - fade_in) + entering * fade_in, rest), axis)
