@@ -59,7 +59,8 @@ class KVCache:
 
     def settle(self, cosine: Tensor, sine: Tensor) -> None:
         """Rotate the window to positions 0 … W-1 (tables: window tokens, width)."""
-        self.context_keys[:, :, self.sink_tokens :] = rotate(self.keys.flatten(0, 1), cosine, sine).view_as(self.keys)
+        for keys, context in zip(self.keys, self.context_keys, strict=True):  # a layer at a time: small and still cached
+            context[:, self.sink_tokens :] = rotate(keys, cosine, sine)
 
     def read(self, layer: int, without_newest: int = 0) -> tuple[Tensor, Tensor]:
         """Keys and values that a new frame meets: sink and window, less the window's last `without_newest` places."""

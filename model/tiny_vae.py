@@ -146,11 +146,12 @@ def _run(layers: nn.Sequential, x: Tensor, memory: Memory | None) -> tuple[Tenso
     remembered: Memory = []
     for layer in layers:
         if isinstance(layer, MemBlock):
-            steps = x.view(batch, -1, *x.shape[1:])
-            first = torch.zeros_like(steps[:, :1]) if memory is None else memory[len(remembered)]
+            past = torch.empty_like(x)  # of the same memory format, which a concatenation of five axes would lose
+            steps, shifted = x.unflatten(0, (batch, -1)), past.unflatten(0, (batch, -1))
+            shifted[:, :1] = 0 if memory is None else memory[len(remembered)]
+            shifted[:, 1:] = steps[:, :-1]
             remembered.append(steps[:, -1:])
-            past = torch.cat([first, steps[:, :-1]], 1) if steps.shape[1] > 1 else first
-            x = layer(x, past.reshape(x.shape))
+            x = layer(x, past)
         else:
             x = layer(x)
     return rearrange(x, "(b t) c h w -> b t c h w", b=batch), remembered

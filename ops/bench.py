@@ -47,7 +47,7 @@ def measure(name: str, run: Callable[[str, str], Iterator[Figure]], loader: str,
     """One part, its figures printed as they come."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     print(f"\n{name}", flush=True)
-    others_cores = round(busy_cores(), 1)
+    others_cores = round(min(busy_cores(), busy_cores()), 1)  # twice: the part before may still be ending its processes
     figures, failure = [], None
     try:
         for figure in run(loader, preset):

@@ -20,6 +20,12 @@ def keep() -> None:
         adjust(M_TOP_PAD, 1 << 26)
 
 
+def wake() -> None:
+    """Collect from here on, but never look at what was loaded before."""
+    gc.freeze()
+    gc.enable()
+
+
 def settle() -> None:
     """What is loaded stays for good: the collector need not look at it again. So it looks at the rest often enough to
     free what closed connections leave behind, and never pauses for long."""

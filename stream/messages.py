@@ -104,6 +104,7 @@ class Ready:
     info: PresetInfo
     characters: tuple[CharacterInfo, ...]
     cost_s: tuple[float, ...]  # measured: seconds of one chunk at 1, 2, … info.steps steps
+    share_of_more: float  # measured: what each further chunk of a batch adds, as a share of one alone
 
 
 @dataclass(frozen=True)

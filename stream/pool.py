@@ -116,7 +116,7 @@ class Pool:
         self._tasks: set[asyncio.Task] = set()  # launches and burials under way
         # A fork server that has imported the model's code once: a worker that dies is back as soon as weights are read.
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["stream.worker", loader.partition(":")[0]])
+        self._processes.set_forkserver_preload(["stream.preload", "stream.worker", loader.partition(":")[0]])
 
     async def start(self) -> PresetInfo:
         """Returns when all workers serve. Raises PoolFailed if one says that it cannot."""
@@ -236,7 +236,7 @@ class Pool:
         self.characters = {one.name: one for one in message.characters}
         if self._ring is None:
             self._ring = FrameRing(self.info, self._wanted * self.info.max_batch * SLOTS_PER_WORKER)
-        worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s)
+        worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s, message.share_of_more)
         worker.pipe.send(Attach(self._ring.name))
         for key, session in self._sessions.items():
             if session.worker is worker:

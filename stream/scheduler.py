@@ -6,7 +6,7 @@ before pictures come late, and new sessions are refused before steps run out.
 
 from dataclasses import dataclass
 
-BUSY_LIMIT = 0.9  # share of the time that a worker may compute: the rest is jitter's
+BUSY_LIMIT = 0.95  # share of the time that a worker may compute: the rest is jitter's
 RAISE_BELOW = 0.65  # with one step more it must still stay below this
 ATTACK_S, RELEASE_S = 0.4, 3.0  # how fast the load estimate rises and falls
 COST_SMOOTHING = 0.02
@@ -30,11 +30,13 @@ class Batch:
 class Scheduler:
     """One per worker. `submit` what is ready; `next` when the worker is free; `finished` when it has answered."""
 
-    def __init__(self, cost_s: tuple[float, ...], max_batch: int, chunk_s: float) -> None:
-        """cost_s: measured seconds of one chunk at 1, 2, … steps."""
+    def __init__(self, cost_s: tuple[float, ...], max_batch: int, chunk_s: float, share_of_more: float = 1.0) -> None:
+        """cost_s: measured seconds of a chunk alone at 1, 2, … steps; share_of_more: what each further chunk of a
+        batch adds, as a share of that."""
         self.steps = len(cost_s)
         self.dropped = 0
         self._cost_s = list(cost_s)
+        self._share_of_more = share_of_more
         self._max_batch = max_batch
         self._chunk_s = chunk_s
         self._waiting: dict[int, Waiting] = {}
@@ -68,7 +70,7 @@ class Scheduler:
     def finished(self, size: int, steps: int, took_s: float, now: float) -> None:
         """Learn from a batch what chunks cost and how busy the worker is; choose the steps of the next."""
         cost = self._cost_s[steps - 1]
-        self._cost_s[steps - 1] += COST_SMOOTHING * (took_s / size - cost)
+        self._cost_s[steps - 1] += COST_SMOOTHING * (took_s / (1 + (size - 1) * self._share_of_more) - cost)
         if self._last_finish is not None:
             span_s = max(now - self._last_finish, took_s, 1e-6)
             share = took_s / span_s
@@ -88,4 +90,5 @@ class Scheduler:
 
     def capacity(self) -> int:
         """How many sessions fit, at the fewest steps; always at least one, however slow the machine is."""
-        return max(1, int(BUSY_LIMIT * self._chunk_s / max(self._cost_s[0], 1e-6)))
+        alone_s = max(self._cost_s[0], 1e-6)
+        return max(1, 1 + int((BUSY_LIMIT * self._chunk_s - alone_s) / (self._share_of_more * alone_s)))

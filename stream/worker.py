@@ -36,7 +36,7 @@ from stream.messages import (
 
 log = logging.getLogger(__name__)
 
-WARM_UP_ROUNDS = 4
+WARM_UP_ROUNDS = 3
 RECEIVE_BYTES = 1 << 18
 
 
@@ -47,6 +47,7 @@ def run(connection: socket.socket, loader: str, preset: str, threads: int) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then stops us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     heap.keep()
+    heap.wake()
     with connection, suppress(EOFError, ConnectionError):  # the server is gone: so are we
         serve(Channel(connection), loader, preset, threads)
 
@@ -109,22 +110,28 @@ class Worker:
 
     def warm_up(self) -> Ready:
         """First steps are slow, and what a step costs decides how many sessions are let in."""
-        costs = []
-        silence = np.zeros((1, self.info.window_samples), np.float32)
-        states = [self.generator.open(next(iter(self.generator.characters)), 0, 0)]
-        for steps in range(1, self.info.steps + 1):
-            taken = []
-            for _ in range(WARM_UP_ROUNDS):
-                started = time.monotonic()
-                _, states = self.generator.step(states, silence, steps)
-                taken.append(time.monotonic() - started)
-            costs.append(min(taken))
+        costs = [self._cost_s(1, steps) for steps in range(1, self.info.steps + 1)]
+        share_of_more = 1.0
+        if self.info.max_batch > 1:
+            share_of_more = min(1.0, max(0.1, self._cost_s(2, 1) / costs[0] - 1))
         # What a character needs once is done now, not in somebody's first second.
         for name in self.generator.characters:
             self.generator.open(name, 0, 0)
         people = self.generator.characters.values()
         characters = tuple(CharacterInfo(one.name, one.title, str(one.picture)) for one in people)
-        return Ready(self.info, characters, tuple(costs))
+        return Ready(self.info, characters, tuple(costs), share_of_more)
+
+    def _cost_s(self, size: int, steps: int) -> float:
+        """Seconds of a batch of so many chunks: the fastest of some, since what disturbs a measurement only adds."""
+        name = next(iter(self.generator.characters))
+        states = [self.generator.open(name, seed, 0) for seed in range(size)]
+        silence = np.zeros((size, self.info.window_samples), np.float32)
+        taken = []
+        for _ in range(WARM_UP_ROUNDS):
+            started = time.monotonic()
+            _, states = self.generator.step(states, silence, steps)
+            taken.append(time.monotonic() - started)
+        return min(taken)
 
     def open(self, message: Open) -> Failed | None:
         """One session's trouble is told and is not the others'."""

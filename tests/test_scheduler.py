@@ -102,5 +102,13 @@ def test_capacity_follows_the_measured_cost():
     assert s.capacity() == 1
 
 
+def test_chunks_that_share_a_batch_cost_less_than_alone():
+    s = Scheduler((0.042,), 4, CHUNK_S, share_of_more=0.7)
+    assert s.capacity() == 2
+    for batch in range(400):  # two together, as slow as was measured: nothing changes
+        s.finished(2, 1, 0.042 * 1.7, batch * CHUNK_S)
+    assert s.capacity() == 2
+
+
 def test_a_slow_machine_still_takes_one():
     assert scheduler((0.5,)).capacity() == 1
