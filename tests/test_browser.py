@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "build" / "browser"
 SEATS = 1
 WATCH_S = 12
+SECOND = 25  # pictures
 SENTENCES = ("Good morning. My papa and my mama bake apple pie.", "Would you like some of it? Please do, it is warm.")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -192,9 +193,12 @@ async def test_pictures_come_25_a_second(watched):
 async def test_the_mouth_follows_the_sound_and_not_another(watched):
     lags_ms = range(-120, 121, 20)
     own = best_correlation(watched.motion(), [watched.level(lag) for lag in lags_ms])
-    other = best_correlation(watched.motion(), [watched.level(lag)[::-1] for lag in lags_ms])
     assert own > 0.5, f"the mouth hardly follows the sound: {own:.2f}"
-    assert own > other + 0.2, f"the mouth follows its sound ({own:.2f}) no more than another ({other:.2f})"
+    # Other sounds of the same kind: the same one, begun at another moment. Pauses fall on pauses now and then.
+    shifts = range(SECOND, len(watched.motion()) - SECOND, SECOND // 5)
+    others = [best_correlation(np.roll(watched.motion(), shift), [watched.level()]) for shift in shifts]
+    assert own > np.percentile(others, 90), f"another sound fits the mouth as well: {own:.2f}"
+    assert np.median(others) < 0.3
 
 
 async def test_the_mouth_rests_in_silence(watched):
