@@ -1,6 +1,6 @@
-"""Sound enters the picture: Whisper windows become tokens, and each latent frame's face attends to its own.
+"""Sound enters the picture: Whisper windows become tokens, and each face of a latent frame attends to its own.
 
-Knows nothing of how the windows were computed. f counts video frames, t latent frames, p tokens of a latent frame.
+Knows nothing of how the windows were computed. n counts faces, f video frames, t latent frames, p tokens of a latent frame.
 """
 
 import torch
@@ -12,7 +12,7 @@ from model.attention import attend
 
 
 class AudioProjection(nn.Module):
-    """b f window states channels -> b f tokens d."""
+    """… f window states channels -> … f tokens d."""
 
     def __init__(self, features: int, hidden: int, tokens: int, width: int) -> None:
         super().__init__()
@@ -23,17 +23,17 @@ class AudioProjection(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, windows: Tensor) -> Tensor:
-        x = F.relu(self.proj2(F.relu(self.proj1(windows.flatten(2)))))
-        return self.norm(rearrange(self.proj3(x), "b f (a d) -> b f a d", a=self.tokens))
+        x = F.relu(self.proj2(F.relu(self.proj1(windows.flatten(-3)))))
+        return self.norm(rearrange(self.proj3(x), "... f (a d) -> ... f a d", a=self.tokens))
 
 
 def tokens_per_latent(tokens: Tensor, frames_per_latent: int, leading_frame: bool) -> Tensor:
-    """b f a d -> b t (frames_per_latent a) d.
+    """… f a d -> … t (frames_per_latent a) d.
 
     With `leading_frame` the first latent stands for a single video frame (a causal 3-D VAE): its tokens are repeated."""
     if leading_frame:
-        tokens = torch.cat((tokens[:, :1].expand(-1, frames_per_latent - 1, -1, -1), tokens), 1)
-    return rearrange(tokens, "b (t r) a d -> b t (r a) d", r=frames_per_latent)
+        tokens = torch.cat((*[tokens[..., :1, :, :]] * (frames_per_latent - 1), tokens), -3)
+    return rearrange(tokens, "... (t r) a d -> ... t (r a) d", r=frames_per_latent)
 
 
 class AudioAdapter(nn.Module):
@@ -57,12 +57,8 @@ class AudioAdapter(nn.Module):
 
 
 def mask_per_token(face_mask: Tensor, frames: int, rows: int, columns: int) -> Tensor:
-    """Face mask b 1 (1 or t) H W of any resolution -> b t p 1, nearest neighbour."""
-    if face_mask.shape[1] != 1:
-        raise ValueError(f"one face mask per sample is expected, got {face_mask.shape[1]} channels")
+    """Face masks b n (1 or t) H W of any resolution -> b n t p 1, nearest neighbour."""
     if face_mask.shape[2] == 1:
         face_mask = face_mask.expand(-1, -1, frames, -1, -1)
     mask = F.interpolate(face_mask.float(), (frames, rows, columns), mode="nearest")
-    return rearrange(mask, "b 1 t h w -> b t (h w) 1")
-
-
+    return rearrange(mask, "b n t h w -> b n t (h w) 1")

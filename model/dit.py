@@ -3,7 +3,7 @@
 Parameter names and numbers are the released model's; sizes come from one frozen config. Streaming adds a timestep and
 motion values per frame, and attention patterns that are passed in; with neither, this is the released forward pass.
 What comes in and what goes out is whole on every rank of a group; in between a rank holds its share of each frame's tokens.
-Letters: b batch, t latent frames, f video frames, h w latent grid, p tokens of a latent frame, d width.
+Letters: b batch, n faces, t latent frames, f video frames, h w latent grid, p tokens of a latent frame, d width.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from model.attention import ByHead, CachedStream, Prefill, WholeSequence, causal
 from model.blocks import DoubleBlock, FinalLayer, Pattern, SingleBlock
 from model.cache import KVCache
 from model.embed import PatchEmbed, ScalarEmbedder, VectorEmbedder
+from model.emotion import EmotionAdapter, EmotionProjection, Feelings
 from model.parallel import ALONE, Group
 from model.rope import rope_table
 from model.text import TokenRefiner
@@ -45,6 +46,8 @@ class DiTConfig:
     audio_intermediate_dim: int = 1024
     audio_context_tokens: int = 4
     audio_adapter_dim_head: int = 1024
+    # Width of the Audio Emotion Module, which the released model does not have.
+    emotion_width: int | None = None
     # How video frames map to latent frames: the released VAE gives the first latent a single frame, then four each.
     frames_per_latent: int = 4
     leading_frame: bool = True
@@ -78,7 +81,8 @@ class Conditions:
     """What steers a forward pass besides the latents.
 
     timestep b or b t (0 … 1000); motion_exp, motion_pose b 4 or b t 4; fps b; text_states b l c; text_mask b l;
-    text_states_2 b c; ref_latents b c t h w; audio_prompts b f window states channels; face_mask b 1 (1 or t) H W.
+    text_states_2 b c; ref_latents b c t h w; audio_prompts b n f window states channels, without the n where there is one
+    face; face_mask b n (1 or t) H W: what each sound moves.
     """
 
     timestep: Tensor
@@ -91,6 +95,7 @@ class Conditions:
     ref_latents: Tensor
     audio_prompts: Tensor
     face_mask: Tensor
+    feelings: Feelings | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,17 @@ class StepCache:
 
     image: Tensor  # b f p d, reference first; this rank's share of p
     text: Tensor  # b l d
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What moves the faces of some frames: sound b n t a d in places where mask b n t p 1 is not zero, and, where they feel
+    anything, tokens of emotion references b n e p d with their strength b n e t p 1. p is this rank's share."""
+
+    sound: Tensor
+    mask: Tensor
+    feelings: Tensor | None = None
+    strength: Tensor | None = None
 
 
 class DiT(nn.Module):
@@ -125,6 +141,11 @@ class DiT(nn.Module):
         self.fps_proj = ScalarEmbedder(width)
         self.before_proj = nn.Linear(width, width)
         self.audio_adapter_blocks = nn.ModuleList(AudioAdapter(width, c.audio_adapter_dim_head) for _ in range(c.adapters))
+        if c.emotion_width is not None:
+            self.emotion_proj = EmotionProjection(c.in_channels, c.patch_size, width)
+            self.emotion_adapter_blocks = nn.ModuleList(
+                EmotionAdapter(width, c.emotion_width) for _ in range(c.depth_double_blocks)
+            )
 
     # --- the released forward pass -----------------------------------------------------------------------------
 
@@ -139,9 +160,9 @@ class DiT(nn.Module):
         pattern = self.pattern(x, on)
         if cached is None:
             img, txt = self.embed(x, on)
-            tokens = self.audio_tokens(on.audio_prompts)
-            mask = self.group.own(self.token_mask(on.face_mask, x), 2)
-            img, txt = self.run(img, txt, vec_img, vec_txt, pattern, tokens, mask, stop_before_last=True)
+            tokens, mask = self.audio_tokens(on.audio_prompts), self.token_mask(on.face_mask, x)
+            faces = self.faces(tokens, mask, on.feelings)
+            img, txt = self.run(img, txt, vec_img, vec_txt, pattern, faces, stop_before_last=True)
             cached = StepCache(img, txt)
         img, _ = self.last_block(cached, vec_img, vec_txt, pattern)
         return self.project(img[:, 1:], vec, x.shape), cached
@@ -173,10 +194,25 @@ class DiT(nn.Module):
         return self.group.own(self.img_in(x), 2) + self.before_proj(self.group.own(self.ref_in(ref_latents), 2))
 
     def audio_tokens(self, prompts: Tensor) -> Tensor:
+        """Prompts as in Conditions -> b n t a d."""
+        prompts = prompts if prompts.ndim == 6 else prompts[:, None]
         return tokens_per_latent(self.audio_proj(prompts), self.config.frames_per_latent, self.config.leading_frame)
 
     def token_mask(self, face_mask: Tensor, x: Tensor) -> Tensor:
+        """b n t p 1 for latents x b c t h w."""
         return mask_per_token(face_mask, x.shape[2], *self.grid(x)).to(x.dtype)
+
+    def faces(self, sound: Tensor, mask: Tensor, feelings: Feelings | None) -> Faces:
+        """Raises ValueError where the sounds are not as many as the masks, or feelings meet a model that has none."""
+        if sound.shape[1] != mask.shape[1]:
+            raise ValueError(f"every face has a mask and a sound, got {mask.shape[1]} masks and {sound.shape[1]} sounds")
+        mask = self.group.own(mask, 3)
+        if feelings is None:
+            return Faces(sound, mask)
+        if self.config.emotion_width is None:
+            raise ValueError("this model has no emotions; leave `feelings` out")
+        strength = feelings.strength.to(mask.dtype)[..., None, None]
+        return Faces(sound, mask, self.emotion_proj(feelings.latents.to(mask.dtype)), mask[:, :, None] * strength)
 
     def grid(self, latents: Tensor) -> tuple[int, int]:
         """Rows and columns of tokens in a whole frame of b c t h w."""
@@ -197,19 +233,34 @@ class DiT(nn.Module):
         return table[0].to(device), table[1].to(device)
 
     def run(
-        self, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern,
-        sound: Tensor | None, mask: Tensor | None, stop_before_last: bool = False,
+        self, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern, faces: Faces | None,
+        stop_before_last: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """All blocks. Sound is added to the last frames of img, as many as it has (never to the reference)."""
+        """All blocks. What the faces hear and feel is added to the last frames of img (never to the reference)."""
         for layer, block in enumerate(self.double_blocks):
             img, txt = block(layer, img, txt, vec_img, vec_txt, pattern)
-            if layer % 2 == 1 and sound is not None:
-                silent, face = img.split((img.shape[1] - sound.shape[1], sound.shape[1]), 1)
-                img = torch.cat((silent, face + self.audio_adapter_blocks[layer // 2](face, sound) * mask), 1)
+            if faces is not None:
+                img = self.move_faces(layer, img, faces)
         blocks = self.single_blocks[:-1] if stop_before_last else self.single_blocks
         for layer, block in enumerate(blocks, len(self.double_blocks)):
             img, txt = block(layer, img, txt, vec_img, vec_txt, pattern)
         return img, txt
+
+    def move_faces(self, layer: int, img: Tensor, faces: Faces) -> Tensor:
+        """Each face's tokens hear its own sound after every other block, and see its own emotion after every one."""
+        hears = layer % 2 == 1
+        if not hears and faces.feelings is None:
+            return img
+        frames = faces.mask.shape[2]
+        still, face = img.split((img.shape[1] - frames, frames), 1)
+        moved = face
+        if hears:
+            adapter = self.audio_adapter_blocks[layer // 2]
+            for sound, mask in zip(faces.sound.unbind(1), faces.mask.unbind(1), strict=True):
+                moved = moved + adapter(face, sound) * mask
+        if faces.feelings is not None:
+            moved = moved + self.emotion_adapter_blocks[layer](face, faces.feelings, faces.strength)
+        return torch.cat((still, moved), 1)
 
     def last_block(self, at: StepCache, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
         return self.single_blocks[-1](self.config.layers - 1, at.image, at.text, vec_img, vec_txt, pattern)
@@ -236,14 +287,15 @@ class DiT(nn.Module):
         cosine, sine = self.rope(torch.tensor([-1]), rows, columns, reference.device)
         vec = self.sink_conditioning(on)
         pattern = ByHead(Prefill(cosine, sine, cache=cache), self.group, 1, rows * columns)
-        self.run(reference, txt, vec[:, None], vec, pattern, None, None)
+        self.run(reference, txt, vec[:, None], vec, pattern, None)
 
     def stream(self, x: Tensor, on: Conditions, sound: Tensor, mask: Tensor, pattern: CachedStream) -> Tensor:
-        """New frames x b c t h w against a cache -> their prediction. Timestep and motion are per frame (b t …)."""
+        """New frames x b c t h w against a cache -> their prediction. Timestep and motion are per frame (b t …); sound
+        b n t a d and mask b n t p 1 come from `audio_tokens` and `token_mask`."""
         vec = self.conditioning(on)
         img = self.embed_frames(x, on.ref_latents.expand(-1, -1, x.shape[2], -1, -1))
         no_text = img.new_zeros(img.shape[0], 0, img.shape[-1])
         rows, columns = self.grid(x)
         by_head = ByHead(pattern, self.group, x.shape[2], rows * columns)
-        img, _ = self.run(img, no_text, vec, vec[:, 0], by_head, sound, self.group.own(mask, 2))
+        img, _ = self.run(img, no_text, vec, vec[:, 0], by_head, self.faces(sound, mask, on.feelings))
         return self.project(img, vec, x.shape)

@@ -83,7 +83,7 @@ def film(generator: Generator, character: str, pcm: np.ndarray, seed: int) -> np
     config = generator.preset.audio
     state, frames = generator.open(character, seed), []
     for window in windows_of(torch.from_numpy(pcm)[None], config)[0].numpy():
-        made, (state,) = generator.step([state], window[None])
+        made, (state,) = generator.step([state], [window[None]])
         frames.append(made[0])
     return np.concatenate(frames)
 

@@ -5,7 +5,7 @@ state is a value; its past lies in a cache whose positions are relative, so a ch
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from model.audio import AudioEncoder
 from model.cache import KVCache
 from model.character import Character
 from model.dit import Conditions, DiT
+from model.emotion import Feelings
 from model.motion import idle_motion, motion_inputs
 from model.presets import Preset
 from model.rope import rope_table
@@ -26,6 +27,9 @@ from model.text import no_text
 from model.tiny_vae import Memory, TinyVAE
 
 FLOW_SHIFT = 1.0
+NEUTRAL = "neutral"  # the emotion that has no picture: the reference itself
+
+Emotion = tuple[str, float]  # name and intensity, 0 … 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class State:
     opened_at: int  # the chunk at which the face was at rest
     cache: KVCache
     latent: Tensor  # the last clean latent, 1 c 1 h w: enters the cache together with the next chunk
-    sound: Tensor  # its audio tokens, 1 1 a d
+    sound: Tensor  # its audio tokens, 1 n 1 a d
     memory: Memory  # of the decoder
 
 
@@ -55,12 +59,13 @@ class Rest:
 class Generator:
     def __init__(
         self, preset: Preset, audio: AudioEncoder, dit: DiT, vae: TinyVAE, characters: dict[str, Character],
-        motion_strength: float = 1.0, dtype: torch.dtype = torch.float32,
+        motion_strength: float = 1.0, dtype: torch.dtype = torch.float32, emotions: dict[str, Tensor] | None = None,
     ) -> None:  # fmt: skip
         self.preset, self.audio, self.dit, self.vae = preset, audio.eval(), dit.eval().to(dtype), vae.eval().to(dtype)
         self.audio.encoder.to(dtype)
         self.vae.to(memory_format=torch.channels_last)
         self.characters = characters
+        self.emotions = emotions or {}  # references for everybody who does not bring their own, c h w each
         self.motion_strength = motion_strength
         self.timings: dict[str, float] = {}
         self._rest: dict[str, Rest] = {}
@@ -72,14 +77,14 @@ class Generator:
         self._table = [part.unflatten(0, (-1, self._frame_tokens)) for part in (cosine, sine)]
 
     @property
-    def info(self) -> dict[str, int | str]:
+    def info(self) -> dict[str, int | str | tuple[str, ...]]:
         """What the server must know of this preset."""
         p, audio = self.preset, self.preset.audio
         return {
             "name": p.name, "width": p.width, "height": p.height, "fps": p.fps,
             "frames_per_chunk": audio.frames_per_chunk, "model_rate": 16_000,
             "window_samples": audio.window_samples, "lookahead_samples": audio.lookahead_samples,
-            "max_batch": p.max_batch, "steps": p.steps,
+            "max_batch": p.max_batch, "steps": p.steps, "emotions": (NEUTRAL, *self.emotions) if self.emotions else (),
         }  # fmt: skip
 
     @property
@@ -102,17 +107,30 @@ class Generator:
         return state if state.chunk_index == chunk_index else replace(state, chunk_index=chunk_index)
 
     @torch.inference_mode()
-    def step(self, states: list[State], windows: np.ndarray, steps: int | None = None) -> tuple[np.ndarray, list[State]]:
-        """windows b window_samples float32 in [-1, 1] -> frames b f H W 3 uint8 and the states after them.
+    def step(
+        self, states: list[State], sounds: Sequence[np.ndarray], emotions: Sequence[Sequence[Emotion]] | None = None,
+        steps: int | None = None,
+    ) -> tuple[np.ndarray, list[State]]:  # fmt: skip
+        """The next chunk of each session: frames b f H W 3 uint8, and the states after them.
 
-        The given states must not be used again: their caches are written in place."""
+        A session's sound is n window_samples, float32 in [-1, 1], a row and an emotion for each of its character's faces;
+        without `emotions` all are neutral. The given states must not be used again: their caches are written in place.
+        Raises ValueError for sounds or emotions that are not as many as the faces, and for an unknown emotion."""
         self.timings = {}
+        emotions = emotions or [[(NEUTRAL, 0.0)] * len(state.character.faces) for state in states]
+        for state, sound, felt in zip(states, sounds, emotions, strict=True):
+            if not len(sound) == len(felt) == len(state.character.faces):
+                raise ValueError(
+                    f"{state.character.name} has {len(state.character.faces)} faces, but there are {len(sound)} sounds "
+                    f"and {len(felt)} emotions"
+                )
         with self._timed("features"):
-            prompts = self.audio.prompts(torch.from_numpy(windows))
-            sound = self.dit.audio_tokens(prompts.to(self.dtype))
+            prompts = self.audio.prompts(torch.from_numpy(np.concatenate(sounds)))
+            tokens = self.dit.audio_tokens(prompts.to(self.dtype)[:, None])  # every face of every session is a row
+            sound = padded([part.transpose(0, 1) for part in tokens.split([len(sound) for sound in sounds])])
         with self._timed("denoise"):
             cache = KVCache.join([state.cache for state in states])
-            latents = self._denoise(states, cache, sound, steps or self.preset.steps)
+            latents = self._denoise(states, cache, sound, self._feelings(states, emotions), steps or self.preset.steps)
         with self._timed("decode"):
             memory = [torch.cat(parts) for parts in zip(*(state.memory for state in states), strict=True)]
             frames, memory = self.vae.decode(latents.transpose(1, 2), memory)
@@ -120,13 +138,15 @@ class Generator:
         after = [
             replace(
                 state, chunk_index=state.chunk_index + 1, cache=cache.select(row), latent=latents[row : row + 1],
-                sound=sound[row : row + 1], memory=[part[row : row + 1] for part in memory],
+                sound=sound[row : row + 1, : len(state.character.faces)], memory=[part[row : row + 1] for part in memory],
             )
             for row, state in enumerate(states)
         ]  # fmt: skip
         return frames, after
 
-    def _denoise(self, states: list[State], cache: KVCache, sound: Tensor, steps: int) -> Tensor:
+    def _denoise(
+        self, states: list[State], cache: KVCache, sound: Tensor, feelings: Feelings | None, steps: int
+    ) -> Tensor:
         """One new latent frame for each session, b c 1 h w.
 
         The first pass also carries the frame before it, clean, into the cache: one pass less a chunk."""
@@ -134,8 +154,8 @@ class Generator:
         cache.roll()
         cache.settle(*self._rope(slice(0, window)))
         past = torch.cat([state.latent for state in states])
-        past_sound = torch.cat([state.sound for state in states])
-        mask = torch.cat([self.dit.token_mask(s.character.face_mask(), s.latent) for s in states]).to(self.dtype)
+        past_sound = padded([state.sound for state in states])
+        mask = padded([self.dit.token_mask(s.character.face_mask(), s.latent) for s in states]).to(self.dtype)
         exp, pose = self._motion(states)
         reference = torch.stack([s.character.ref_latents for s in states])[:, :, None].to(self.dtype)
 
@@ -143,13 +163,13 @@ class Generator:
         sigmas = shifted_sigmas(steps, FLOW_SHIFT).tolist()
         for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
             if sigma == sigmas[0]:
-                on = self._conditions(states, exp, pose, (0.0, sigma))
+                on = self._conditions(states, exp, pose, (0.0, sigma), feelings)
                 pattern = CachedStream(cache, *self._rope(slice(window - 1, window + 1)), self._carry_mask(), remember=1)
                 change = self.dit.stream(
-                    torch.cat((past, x), 2), on, torch.cat((past_sound, sound), 1), mask.repeat(1, 2, 1, 1), pattern
+                    torch.cat((past, x), 2), on, torch.cat((past_sound, sound), 2), mask.repeat(1, 1, 2, 1, 1), pattern
                 )[:, :, 1:]
             else:
-                on = self._conditions(states, exp[:, 1:], pose[:, 1:], (sigma,))
+                on = self._conditions(states, exp[:, 1:], pose[:, 1:], (sigma,), feelings)
                 pattern = CachedStream(cache, *self._rope(slice(window, window + 1)))
                 change = self.dit.stream(x, on, sound, mask, pattern)
             # The network says how the clean frame differs from the reference: what does not move stays as it is.
@@ -162,6 +182,7 @@ class Generator:
         latent = character.ref_latents[None, :, None].to(self.dtype)
         silence = torch.zeros(1, self.preset.audio.window_samples)
         sound = self.dit.audio_tokens(self.audio.prompts(silence).to(self.dtype))
+        sound = sound.expand(-1, len(character.faces), -1, -1, -1)
         text_tokens = 1
         cache = KVCache.empty(
             config.layers, 1, self._frame_tokens + text_tokens, self._frame_tokens, window, self.dit.own_heads,
@@ -177,7 +198,8 @@ class Generator:
         )
         mask = self.dit.token_mask(character.face_mask(), latent).to(self.dtype)
         self.dit.stream(
-            latent.expand(-1, -1, window, -1, -1), on, sound.expand(-1, window, -1, -1), mask.expand(-1, window, -1, -1),
+            latent.expand(-1, -1, window, -1, -1), on, sound.expand(-1, -1, window, -1, -1),
+            mask.expand(-1, -1, window, -1, -1),
             CachedStream(cache, *self._rope(slice(0, window)), causal[None, None], remember=window),
         )  # fmt: skip
         memory: Memory | None = None
@@ -185,7 +207,27 @@ class Generator:
             _, memory = self.vae.decode(latent.transpose(1, 2), memory)
         return Rest(cache, latent, sound, memory)
 
-    def _conditions(self, states: list[State], exp: Tensor, pose: Tensor, sigmas: tuple[float, ...]) -> Conditions:
+    def _feelings(self, states: list[State], emotions: Sequence[Sequence[Emotion]]) -> Feelings | None:
+        """References and strengths for all faces; None, and no work, where everybody is neutral."""
+        strengths = [[0.0 if name == NEUTRAL else intensity for name, intensity in row] for row in emotions]
+        if not any(map(any, strengths)):
+            return None
+        references = [
+            torch.stack([self._reference(state.character, name) for name, _ in row])[None, :, None]
+            for state, row in zip(states, emotions, strict=True)
+        ]
+        strength = padded([torch.tensor(row)[None, :, None, None] for row in strengths])
+        return Feelings(padded(references).to(self.dtype), strength.to(self.dtype))
+
+    def _reference(self, character: Character, emotion: str) -> Tensor:
+        known = {NEUTRAL: character.ref_latents} | self.emotions | character.emotions
+        if emotion not in known:
+            raise ValueError(f"{character.name} cannot look {emotion!r}; there are: {', '.join(known)}")
+        return known[emotion]
+
+    def _conditions(
+        self, states: list[State], exp: Tensor, pose: Tensor, sigmas: tuple[float, ...], feelings: Feelings | None = None
+    ) -> Conditions:
         batch, config = len(states), self.preset.dit
         text, text_mask = no_text(batch, config.text_states_dim)
         return Conditions(
@@ -199,6 +241,7 @@ class Generator:
             ref_latents=torch.stack([s.character.ref_latents for s in states])[:, :, None].to(self.dtype),
             audio_prompts=torch.empty(0),
             face_mask=torch.empty(0),
+            feelings=feelings,
         )
 
     def _motion(self, states: list[State]) -> tuple[Tensor, Tensor]:
@@ -233,3 +276,11 @@ class Generator:
         started = time.perf_counter()
         yield
         self.timings[stage] = time.perf_counter() - started
+
+
+def padded(parts: Sequence[Tensor]) -> Tensor:
+    """1 n … of each session -> one batch; who has fewer faces gets zeros, as a mask: no place in the picture."""
+    faces = max(part.shape[1] for part in parts)
+    if all(part.shape[1] == faces for part in parts):
+        return torch.cat(list(parts))
+    return torch.cat([torch.cat((p, p.new_zeros(1, faces - p.shape[1], *p.shape[2:])), 1) for p in parts])

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from model.dit import Conditions, StepCache
+from model.emotion import Feelings
 from model.sampler import euler_step, shifted_sigmas
 
 # Two rows per clip, what steers them, tokens to reuse -> velocity, and tokens for later reuse (they may be None only
 # without `deepcache`). Tokens are laid out as in StepCache, latent frames along the second axis.
 Denoiser = Callable[[Tensor, Conditions, StepCache | None], tuple[Tensor, StepCache | None]]
 
+FRAMES = -4  # axis of a clip's audio prompts
 RELEASED_STEPS = 50
 RELEASED_GUIDANCE = 7.5
 
@@ -62,8 +64,8 @@ class Prompt:
 class Clip:
     """What is to be made, and what steers it. Both prompts have the same length.
 
-    ref_latents b c t h w, t being the window; audio_prompts b f window states channels, f being the video frames to make;
-    face_mask b 1 1 h w; motion_exp, motion_pose b 4; fps b.
+    ref_latents b c t h w, t being the window; audio_prompts b n f window states channels, f being the video frames to
+    make, without n where there is one face; face_mask b n 1 h w; motion_exp, motion_pose b 4; fps b.
     """
 
     ref_latents: Tensor
@@ -74,6 +76,7 @@ class Clip:
     motion_exp: Tensor
     motion_pose: Tensor
     fps: Tensor
+    feelings: Feelings | None = None  # strength with one place for all frames
 
 
 # --- what happens in which step --------------------------------------------------------------------------------------
@@ -196,7 +199,7 @@ def sample(denoise: Denoiser, clip: Clip, noise: Tensor, config: SamplingConfig 
 
     The released program draws its noise in float16, and keeps latents so. Raises ValueError where sizes do not fit."""
     config = config or SamplingConfig()
-    frames, kept_frames = latent_frames(clip.audio_prompts.shape[1], config)
+    frames, kept_frames = latent_frames(clip.audio_prompts.shape[FRAMES], config)
     if noise.shape[2] < frames:
         raise ValueError(f"this clip needs noise for {frames} latent frames, got {noise.shape[2]}")
     if clip.ref_latents.shape[2] != config.window:
@@ -212,7 +215,7 @@ def sample(denoise: Denoiser, clip: Clip, noise: Tensor, config: SamplingConfig 
 
 def clip_noise(clip: Clip, seed: int, config: SamplingConfig | None = None) -> Tensor:
     """Noise for `sample` from a seed, float32, the same numbers on every device."""
-    frames, _ = latent_frames(clip.audio_prompts.shape[1], config or SamplingConfig())
+    frames, _ = latent_frames(clip.audio_prompts.shape[FRAMES], config or SamplingConfig())
     batch, channels, _, rows, columns = clip.ref_latents.shape
     noise = torch.randn(batch, channels, frames, rows, columns, generator=torch.Generator().manual_seed(seed))
     return noise.to(clip.ref_latents.device)
@@ -226,7 +229,7 @@ def advance(
     ring, caches = windows(frames, step.shift, config), []
     total, visits = torch.zeros_like(latents), latents.new_zeros(frames, 1, 1)
     for window in ring:
-        sound = clip.audio_prompts[:, sound_frames(window, frames, config)]
+        sound = clip.audio_prompts[..., sound_frames(window, frames, config), :, :, :]
         x = latents[:, :, window]
         cached = kept.read(window) if step.cached else None
         velocity, cache = denoise(torch.cat((x, x)).to(clip.ref_latents.dtype), conditions(clip, sound, step), cached)
@@ -256,6 +259,7 @@ def conditions(clip: Clip, sound: Tensor, step: Step) -> Conditions:
         ref_latents=both(clip.ref_latents),
         audio_prompts=torch.cat((torch.zeros_like(sound), sound)),
         face_mask=both(clip.face_mask) * step.mask_scale,
+        feelings=clip.feelings and Feelings(both(clip.feelings.latents), both(clip.feelings.strength)),
     )
 
 
@@ -267,4 +271,6 @@ def guided(velocity: Tensor, scale: float) -> Tensor:
 
 def _padded(sound: Tensor, frames: int) -> Tensor:
     """Zeros after the end. They are what the unconditional row hears too, and not what silence sounds like."""
-    return torch.cat((sound, sound.new_zeros(sound.shape[0], frames - sound.shape[1], *sound.shape[2:])), 1)
+    shape = list(sound.shape)
+    shape[FRAMES] = frames - shape[FRAMES]
+    return torch.cat((sound, sound.new_zeros(shape)), FRAMES)

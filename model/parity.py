@@ -61,8 +61,8 @@ def dit_forward(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparis
     dit = DiT(_config(DiTConfig, case["config"])).eval()
     dit.load_state_dict(load_file(folder / case["weights_file"]))
     x = tensors["inputs/x"]
-    names = {"timestep": "t"}
-    on = Conditions(**{f.name: tensors[f"inputs/{names.get(f.name, f.name)}"] for f in dataclasses.fields(Conditions)})
+    names = {field.name: f"inputs/{field.name}" for field in dataclasses.fields(Conditions)} | {"timestep": "inputs/t"}
+    on = Conditions(**{field: tensors[name] for field, name in names.items() if name in tensors})
     _, ph, pw = dit.config.patch_size
     per_frame = (x.shape[3] // ph) * (x.shape[4] // pw)
     image_tokens = (x.shape[2] + 1) * per_frame
@@ -170,7 +170,7 @@ def face_mask(case: dict, tensors: Tensors, folder: Path) -> Iterator[Comparison
         made = latent_masks(made, *latent.shape[-2:])
         yield Comparison(made, latent, Limits(1e-6))
         frames, rows, columns = tokens.shape[2:]
-        made = rearrange(mask_per_token(made, frames, rows, columns), "b t (h w) 1 -> b 1 t h w", h=rows)
+        made = rearrange(mask_per_token(made, frames, rows, columns), "b n t (h w) 1 -> b n t h w", h=rows)
         yield Comparison(made, tokens, Limits(1e-6))
 
 

@@ -47,7 +47,7 @@ def stage_ms(generator, batch: int, steps: int) -> dict[str, float]:
     taken: dict[str, list[float]] = {}
     for number, windows in zip(range(WARM_UP + ROUNDS), heard(generator.info, batch), strict=False):
         started = time.perf_counter()
-        _, states = generator.step(states, windows, steps)
+        _, states = generator.step(states, windows[:, None], steps=steps)
         total_s = time.perf_counter() - started
         if number >= WARM_UP:
             for stage, seconds in {**generator.timings, "total": total_s}.items():

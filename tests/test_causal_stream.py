@@ -72,7 +72,7 @@ def test_streaming_with_a_cache_equals_the_whole_sequence(dit, scene):
         seen[..., -tokens:] = True
         pattern = CachedStream(cache, *rope, seen)
         part = slice(frame, frame + 1)
-        made.append(dit.stream(x[:, :, part], frame_of(on, frame), sound[:, part], mask, pattern))
+        made.append(dit.stream(x[:, :, part], frame_of(on, frame), sound[:, :, part], mask, pattern))
         if frame < window:
             keep(dit, cache, x, on, sound, mask, frame, rope)
     assert torch.allclose(torch.cat(made, 2), whole, atol=2e-4)
@@ -86,7 +86,7 @@ def keep(dit, cache, x, on, sound, mask, frame, rope):
     seen[..., : cache.sink_tokens + frame * tokens] = True
     seen[..., -tokens:] = True
     part = slice(frame, frame + 1)
-    dit.stream(x[:, :, part], frame_of(on, frame), sound[:, part], mask, CachedStream(scratch, *rope, seen, remember=1))
+    dit.stream(x[:, :, part], frame_of(on, frame), sound[:, :, part], mask, CachedStream(scratch, *rope, seen, remember=1))
     place, last = slice(frame * tokens, (frame + 1) * tokens), slice((cache.window - 1) * tokens, None)
     shift = cache.sink_tokens
     cache.keys[:, :, place] = scratch.keys[:, :, last]

@@ -61,7 +61,7 @@ def test_a_character_looks_like_its_picture_also_after_a_day(generator, name):
         state = generator.open(name, 1, start)
         window = np.zeros((1, generator.preset.audio.window_samples), np.float32)
         for _ in range(6):
-            frames, (state,) = generator.step([state], window)
+            frames, (state,) = generator.step([state], [window])
         colour = frames[0, -1].astype(float).mean((0, 1)) - true.mean((0, 1))
         assert np.abs(colour).max() < 8
 

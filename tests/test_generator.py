@@ -22,7 +22,7 @@ def sound(seed: int, chunks: int) -> np.ndarray:
 def run(generator, windows, seed=5, chunk_index=0, character="ada", steps=None):
     state, frames = generator.open(character, seed, chunk_index), []
     for window in windows:
-        made, (state,) = generator.step([state], window[None], steps)
+        made, (state,) = generator.step([state], [window[None]], steps=steps)
         frames.append(made[0])
     return np.concatenate(frames), state
 
@@ -52,7 +52,7 @@ def test_sessions_in_a_batch_get_what_they_would_get_alone(generator):
     states = [generator.open(name, seed) for seed, name in zip(seeds, who, strict=True)]
     together = []
     for chunk in range(4):
-        frames, states = generator.step(states, np.stack([w[chunk] for w in sounds]))
+        frames, states = generator.step(states, [w[chunk][None] for w in sounds])
         together.append(frames)
     together = np.concatenate(together, 1)
     for mine, theirs in zip(alone, together, strict=True):
@@ -64,9 +64,9 @@ def test_sessions_may_join_and_leave_a_batch(generator):
     alone = run(generator, windows, seed=1)[0]
     state, frames = generator.open("ada", 1), []
     for chunk, window in enumerate(windows):
-        states, batch = [state], window[None]
+        states, batch = [state], [window[None]]
         if chunk in (1, 2):
-            states, batch = [generator.open("bo", 9), state], np.stack((window, window))
+            states, batch = [generator.open("bo", 9), state], [window[None], window[None]]
         made, after = generator.step(states, batch)
         state = after[-1]
         frames.append(made[-1])
@@ -108,3 +108,54 @@ def test_opening_is_cheap_after_the_first_time_and_shares_nothing(generator):
 def test_an_unknown_character_is_an_error(generator):
     with pytest.raises(KeyError):
         generator.open("nobody", 1)
+
+
+def test_people_in_one_picture_hear_their_own_sound(generator):
+    first, second, other = sound(1, 3), sound(2, 3), sound(3, 3)
+
+    def film(*heard):
+        state, frames = generator.open("duo", 4), []
+        for windows in zip(*heard, strict=True):
+            made, (state,) = generator.step([state], [np.stack(windows)])
+            frames.append(made[0])
+        return np.concatenate(frames)
+
+    plain = film(first, second)
+    assert not np.array_equal(plain, film(other, second)) and not np.array_equal(plain, film(first, other))
+    assert not np.array_equal(plain, film(second, first))
+
+
+def test_a_session_of_two_faces_and_one_of_one_share_a_batch(generator):
+    one, two = sound(1, 3), np.stack((sound(2, 3), sound(3, 3)), 1)
+
+    def film(names, sounds, felt):
+        states, frames = [generator.open(name, 7) for name in names], []
+        for chunk in range(3):
+            made, states = generator.step(states, [s[chunk] for s in sounds], felt)
+            frames.append(made)
+        return np.concatenate(frames, 1).astype(int)
+
+    happy, both = [("happy", 1.0)], [("neutral", 0.0), ("sad", 0.5)]
+    together = film(("ada", "duo"), (one[:, None], two), [happy, both])
+    assert np.abs(together[0] - film(("ada",), (one[:, None],), [happy])[0]).max() <= 1
+    assert np.abs(together[1] - film(("duo",), (two,), [both])[0]).max() <= 1
+
+
+def test_neutral_at_any_intensity_is_no_emotion(generator):
+    windows = sound(1, 2)
+    plain = run(generator, windows)[0]
+    state, frames = generator.open("ada", 5), []
+    for window in windows:
+        made, (state,) = generator.step([state], [window[None]], [[("neutral", 1.0)]])
+        frames.append(made[0])
+    assert np.array_equal(np.concatenate(frames), plain)
+
+
+def test_an_emotion_nobody_knows_is_named_with_those_there_are(generator):
+    with pytest.raises(ValueError, match="'bored'; there are: neutral, happy, sad"):
+        generator.step([generator.open("ada", 1)], [sound(1, 1)], [[("bored", 1.0)]])
+
+
+def test_every_face_needs_a_sound(generator):
+    with pytest.raises(ValueError, match="duo has 2 faces, but there are 1 sounds"):
+        generator.step([generator.open("duo", 1)], [sound(1, 1)])

@@ -72,6 +72,6 @@ def test_latent_cells_at_an_edge_are_partly_covered():
 
 def test_a_mask_stands_still_over_all_latent_frames():
     masks = latent_masks(pixel_masks([(20, 40, 20, 20), (140, 40, 20, 20)], HEIGHT, WIDTH), 16, 24)
-    tokens = mask_per_token(masks, 3, 8, 12)
-    assert tokens.shape == (2, 3, 96, 1)
-    assert torch.equal(tokens[:, 0], tokens[:, 2]) and not torch.equal(tokens[0], tokens[1])
+    tokens = mask_per_token(masks.transpose(0, 1), 3, 8, 12)
+    assert tokens.shape == (1, 2, 3, 96, 1)
+    assert torch.equal(tokens[:, :, 0], tokens[:, :, 2]) and not torch.equal(tokens[:, 0], tokens[:, 1])

@@ -247,7 +247,7 @@ def joined(clips: list[Clip]) -> Clip:
     def join(parts: list) -> torch.Tensor | Prompt:
         if isinstance(parts[0], Prompt):
             return Prompt(*(torch.cat([getattr(p, name) for p in parts]) for name in ("states", "mask", "pooled")))
-        return torch.cat(parts)
+        return None if parts[0] is None else torch.cat(parts)
 
     return Clip(**{name: join([getattr(clip, name) for clip in clips]) for name in Clip.__dataclass_fields__})
 

@@ -111,7 +111,7 @@ def stream(group: Group) -> Tensors:
         motion = on.motion_exp[:, None].expand(-1, 2, -1) + chunk
         moment = replace(on, timestep=timestep, motion_exp=motion, motion_pose=motion, ref_latents=on.ref_latents[:, :, :1])
         pattern = CachedStream(past, *new, seen[None, None], remember=1)
-        made.append(dit.stream(x[:, :, at], moment, sound[:, at], mask, pattern))
+        made.append(dit.stream(x[:, :, at], moment, sound[:, :, at], mask, pattern))
     return {"made": torch.cat(made, 2), "keys": past.keys, "values": past.context_values}
 
 
@@ -300,7 +300,7 @@ def test_a_generator_over_two_ranks_makes_the_same_film():
         state, random, latents = generator.open("ada", seed=5), np.random.default_rng(1), []
         for _ in range(CHUNKS):
             window = 0.1 * random.standard_normal((1, TINY.audio.window_samples), np.float32)
-            _, (state,) = generator.step([state], window)
+            _, (state,) = generator.step([state], [window])
             latents.append(state.latent)
         return torch.cat(latents, 2)
 

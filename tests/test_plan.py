@@ -126,7 +126,7 @@ def test_work_of_a_live_chunk_is_what_the_generator_does():
     log_mel = product(80, 201, TINY.audio.window_samples // 160)  # the one product outside the networks
 
     state, window = generator.open("ada", seed=1), np.zeros((1, TINY.audio.window_samples), np.float32)
-    work, _ = counted(lambda: generator.step([state], window))
+    work, _ = counted(lambda: generator.step([state], [window]))
     assert work - log_mel == budget.work(1).total + budget.sound_work + budget.decode[0]
 
 

@@ -20,7 +20,8 @@ TINY = Preset(
     dit=DiTConfig(
         hidden_size=24, num_heads=2, rope_dim_list=(4, 4, 4), in_channels=4, out_channels=4, depth_double_blocks=2,
         depth_single_blocks=1, refiner_depth=1, text_states_dim=4, text_states_dim_2=4, audio_blocks=3, audio_channels=8,
-        audio_intermediate_dim=8, audio_adapter_dim_head=8, frames_per_latent=2, leading_frame=False, causal_window=2,
+        audio_intermediate_dim=8, audio_adapter_dim_head=8, emotion_width=8, frames_per_latent=2, leading_frame=False,
+        causal_window=2,
     ),
     steps=2, max_batch=4,
 )  # fmt: skip
@@ -34,9 +35,13 @@ def tiny_generator() -> Generator:
             torch.nn.init.normal_(weight, std=0.25)
     vae.decoder[-1].weight.data *= 0.02  # mid-grey pictures: neither black nor white hides a difference
     vae.decoder[-1].bias.data.fill_(0.5)
+    people = {"ada": {"Ada": (0.2, 0.2, 0.8, 0.8)}, "bo": {"Bo": (0.2, 0.2, 0.8, 0.8)}}
+    people["duo"] = {"Left": (0.0, 0.0, 0.5, 1.0), "Right": (0.5, 0.0, 1.0, 1.0)}
     characters = {
-        name: Character(name, name.title(), "", (0.2, 0.2, 0.8, 0.8), torch.randn(4, 4, 4)) for name in ("ada", "bo")
+        name: Character(name, name.title(), "", tuple(faces), tuple(faces.values()), torch.randn(4, 4, 4))
+        for name, faces in people.items()
     }
+    emotions = {name: torch.randn(4, 4, 4) for name in ("happy", "sad")}
     rows, columns = TINY.latent_size
     assert (rows, columns) == (4, 4)
-    return Generator(TINY, audio, dit, vae, characters)
+    return Generator(TINY, audio, dit, vae, characters, emotions=emotions)

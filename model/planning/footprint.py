@@ -124,8 +124,8 @@ def stream_pass_bytes(c: DiTConfig, s: Shape, grid: Grid, past: int, remember: i
     def run() -> Tensor:
         mask = empty(1, 1, tokens, seen, dtype=torch.bool)
         pattern = CachedStream(cache, *angles(c, tokens), mask, remember)
-        sound = empty(s.rows, s.frames, c.frames_per_latent * c.audio_context_tokens, c.hidden_size)
-        face = empty(s.rows, s.frames, s.frame_tokens, 1)
+        sound = empty(s.rows, 1, s.frames, c.frames_per_latent * c.audio_context_tokens, c.hidden_size)
+        face = empty(s.rows, 1, s.frames, s.frame_tokens, 1)
         return dit.stream(_latents(c, s, grid), _conditions(c, s, grid, (s.frames,), 1), sound, face, pattern)
 
     return peak_bytes(run)
