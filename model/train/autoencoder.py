@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from model.presets import EMBEDDED
 from model.tiny_vae import MemBlock, TinyVAE
 from model.train.muon import muon_with_adam
-from model.train.pictures import choose_look, film, random_motion, random_mouth
+from model.train.pictures import NEUTRAL, choose_feeling, choose_scene, film, random_motion, random_mouth
 from model.train.run import Run, learning_rate
-from model.train.world import face_box, mouth_box
 
 LATENTS_PER_CLIP = 3
 FACE_WEIGHT, EYES_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 4.0
@@ -31,47 +30,57 @@ class Clips:
         self.rng = np.random.default_rng(seed)
         self.frames = LATENTS_PER_CLIP * EMBEDDED.vae.frames_per_latent
         self.pool = np.empty((size, self.frames, SIZE, SIZE, 3), np.uint8)
-        self.mouths = np.empty((size, 4), int)
-        self.faces = np.empty((size, 4), int)
+        self.weights = np.empty((size, SIZE, SIZE), np.float32)  # of each pixel in the loss
+        self.mouths: list[np.ndarray] = [np.empty(0)] * size  # boxes, n 4
+        self.faces: list[np.ndarray] = [np.empty(0)] * size
         for place in range(size):
             self._renew(place)
 
     def _renew(self, place: int) -> None:
-        look = choose_look(self.rng, shipped_share=0.6)
-        self.pool[place] = film(
-            look, random_motion(self.rng, self.frames), random_mouth(self.rng, self.frames), SIZE
-        )
-        self.mouths[place] = mouth_box(look, SIZE)
-        self.faces[place] = face_box(look, SIZE)
+        scene = choose_scene(self.rng, shipped_share=0.6, pair_share=0.35)
+        people = len(scene.people)
+        mouths = np.stack([random_mouth(self.rng, self.frames) for _ in range(people)])
+        moved = self.rng.random(people) < 0.6
+        feelings = [choose_feeling(self.rng, self.frames, 0.2) if one else NEUTRAL for one in moved]
+        self.pool[place] = film(scene, random_motion(self.rng, self.frames), mouths, feelings, SIZE)
+        self.mouths[place], self.faces[place] = np.array(scene.mouth_boxes(SIZE)), np.array(scene.face_boxes(SIZE))
+        self.weights[place] = pixel_weights(self.faces[place], self.mouths[place])
 
     def batch(self, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
-        """b f 3 crop crop in [0, 1], most of them holding the mouth, and the weight of each pixel, b 1 1 crop crop."""
+        """b f 3 crop crop in [0, 1], most of them holding a mouth, and the weight of each pixel, b 1 1 crop crop."""
         if self.rng.random() < 0.3:  # drawing costs as much as learning: a clip serves many batches
             self._renew(int(self.rng.integers(len(self.pool))))
         frames = latents * EMBEDDED.vae.frames_per_latent
         cut, weights = [], []
         for place in self.rng.integers(len(self.pool), size=clips):
-            x0, y0, x1, y1 = self.mouths[place]
+            person = self.rng.integers(len(self.faces[place]))
+            x0, y0, x1, y1 = self.mouths[place][person]
             place_of_interest = self.rng.random()
             if place_of_interest < 0.4:
                 centre = (x0 + x1) / 2, (y0 + y1) / 2
             elif place_of_interest < 0.7:
-                centre = self.rng.uniform(self.faces[place][:2], self.faces[place][2:])
+                centre = self.rng.uniform(self.faces[place][person][:2], self.faces[place][person][2:])
             else:
                 centre = self.rng.uniform(0, SIZE, 2)
             corner = (np.array(centre) - crop / 2 + self.rng.uniform(-16, 16, 2)).clip(0, SIZE - crop)
             left, top = corner.astype(int) // 4 * 4
             first = int(self.rng.integers(self.frames - frames + 1))
             cut.append(self.pool[place, first : first + frames, top : top + crop, left : left + crop])
-            weight = np.ones((SIZE, SIZE), np.float32)
-            left_face, top_face, right_face, bottom_face = self.faces[place]
-            weight[top_face:bottom_face, left_face:right_face] = FACE_WEIGHT
-            height = bottom_face - top_face
-            weight[top_face + int(0.28 * height) : top_face + int(0.6 * height), left_face:right_face] = EYES_WEIGHT
-            weight[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8] = MOUTH_WEIGHT
-            weights.append(weight[top : top + crop, left : left + crop])
+            weights.append(self.weights[place, top : top + crop, left : left + crop])
         pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
         return pictures, torch.from_numpy(np.stack(weights))[:, None, None]
+
+
+def pixel_weights(faces: np.ndarray, mouths: np.ndarray) -> np.ndarray:
+    """What an error in each place costs: people look at mouths and eyes first, then at faces. SIZE SIZE."""
+    weights = np.ones((SIZE, SIZE), np.float32)
+    for left, top, right, bottom in faces:
+        height = bottom - top
+        weights[top:bottom, left:right] = FACE_WEIGHT
+        weights[top + int(0.28 * height) : top + int(0.6 * height), left:right] = EYES_WEIGHT
+    for x0, y0, x1, y1 in mouths:
+        weights[max(0, y0 - 8) : y1 + 8, max(0, x0 - 8) : x1 + 8] = MOUTH_WEIGHT
+    return weights
 
 
 def picture_loss(made: Tensor, true: Tensor, weight: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ One safetensors file a clip; a killed run goes on where it stopped, and several 
 import argparse
 import logging
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +20,104 @@ from model.motion import motion_inputs
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.augment import AugmentConfig
-from model.train.pictures import FPS, choose_look, film, random_motion
-from model.train.speech import TRACK_HZ, Corpus, cut_off
-from model.train.world import Pose, face_box, mouth_box, render
+from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
+from model.train.speech import TRACK_HZ, Clip, Corpus, begun_at, cut_off
+from model.train.world import Look, Pose, render
+from model.train.world_emotion import EMOTIONS, felt
 
 SECONDS = 3.2
 LEAD_S = 0.96  # sound before the first frame, whole chunks of it, so that the first window is full
 TAIL_S = 0.06  # and the look-ahead after the last one
+REFERENCES = 48  # strangers who show an emotion, for each of them
+EMOTION_FILE = "emotions.safetensors"
+EMOTION_NAMES = ("neutral", *EMOTIONS)
 # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
 SPEED_ONLY = AugmentConfig(untouched=0, colour=0, room=0, noise=0, phone_line=0, clip=0, level=0)
 
 
-def make_film(rng: np.random.Generator, corpus: Corpus, shipped_share: float, cut_share: float) -> dict[str, torch.Tensor]:
-    """Frames f h w 3 uint8 of somebody speaking, the resting picture, the sound, and what moved."""
-    frames, lead = round(SECONDS * FPS), round(LEAD_S * FPS)
-    sound = corpus.sample(rng, LEAD_S + SECONDS + TAIL_S + 0.04, augmented=True)
-    if rng.random() < cut_share:
-        sound = cut_off(sound, int(TRACK_HZ * rng.uniform(LEAD_S + 0.4, LEAD_S + SECONDS - 0.4)))
-    mouth = sound.mouth[: (lead + frames) * 4].reshape(-1, 4, 4).mean(1)[lead:]
-    look, motion = choose_look(rng, shipped_share), random_motion(rng, frames)
+@dataclass(frozen=True)
+class Shares:
+    """Of the clips, each 0 … 1."""
+
+    shipped: float = 0.5  # of the shipped characters
+    pairs: float = 0.3  # of two people
+    cut: float = 0.2  # of one person whose voice breaks off
+    felt: float = 0.5  # of the people, those with an emotion
+    changing: float = 0.4  # of these, those whose emotion changes
+
+
+def make_film(rng: np.random.Generator, corpus: Corpus, shares: Shares) -> dict[str, torch.Tensor]:
+    """Frames f h w 3 uint8 of people speaking, the resting picture, and of each person sound, movement and emotion.
+
+    mouth n f 4, pcm n samples, face_box and mouth_box n 4 (shares), emotion n 2 (numbers in EMOTIONS, the first and the
+    second), intensity n 2, changes_at n (frame)."""
+    frames, size = round(SECONDS * FPS), EMBEDDED.width
+    scene = choose_scene(rng, shares.shipped, shares.pairs)
+    people = len(scene.people)
+    sounds = [corpus.sample(rng, LEAD_S + SECONDS + TAIL_S + 0.04, augmented=True) for _ in range(people)]
+    if people == 2:
+        sounds = take_turns(rng, sounds)
+    elif rng.random() < shares.cut:
+        sounds = [cut_off(sounds[0], _moment(rng))]
+    mouths, motion = np.stack([_mouth(sound) for sound in sounds]), random_motion(rng, frames)
+    feelings = [
+        choose_feeling(rng, frames, shares.changing) if rng.random() < shares.felt else NEUTRAL for _ in range(people)
+    ]
     exp, pose = motion_inputs(motion, EMBEDDED.dit.frames_per_latent)
     samples = round((LEAD_S + SECONDS + TAIL_S) * SAMPLE_RATE)
+    shown = [(feeling.first, feeling.second) for feeling in feelings]
     return {
-        "frames": torch.from_numpy(film(look, motion, mouth, EMBEDDED.width)),
-        "still": torch.from_numpy(render(look, Pose.neutral(), EMBEDDED.width)),
+        "frames": torch.from_numpy(film(scene, motion, mouths, feelings, size)),
+        "still": torch.from_numpy(scene.render((Pose.neutral(),) * people, size)),
         "exp": torch.from_numpy(exp),
         "pose": torch.from_numpy(pose),
-        "mouth": torch.from_numpy(mouth.astype(np.float32)),
-        "pcm": torch.from_numpy((sound.pcm_16k[:samples].clip(-1, 1) * 32767).astype(np.int16)),
-        "face_box": torch.tensor(face_box(look, EMBEDDED.width)).float() / EMBEDDED.width,
-        "mouth_box": torch.tensor(mouth_box(look, EMBEDDED.width)).float() / EMBEDDED.width,
+        "mouth": torch.from_numpy(mouths.astype(np.float32)),
+        "pcm": torch.from_numpy(np.stack([(s.pcm_16k[:samples].clip(-1, 1) * 32767).astype(np.int16) for s in sounds])),
+        "face_box": torch.tensor(scene.face_boxes(size)).float() / size,
+        "mouth_box": torch.tensor(scene.mouth_boxes(size)).float() / size,
+        "emotion": torch.tensor([[EMOTION_NAMES.index(name) for name, _ in both] for both in shown]),
+        "intensity": torch.tensor([[intensity for _, intensity in both] for both in shown]),
+        "changes_at": torch.tensor([feeling.changes_at for feeling in feelings]),
     }
+
+
+def take_turns(rng: np.random.Generator, sounds: list[Clip]) -> list[Clip]:
+    """Mostly one speaks and then the other; sometimes only one of them, sometimes both at once."""
+    first, second = rng.permutation(2)
+    how = rng.random()
+    if how < 0.7:
+        at = _moment(rng)
+        sounds[first], sounds[second] = cut_off(sounds[first], at), begun_at(sounds[second], at)
+    elif how < 0.85:
+        sounds[first] = cut_off(sounds[first], 0)
+    return sounds
+
+
+def _moment(rng: np.random.Generator) -> int:
+    return int(TRACK_HZ * rng.uniform(LEAD_S + 0.4, LEAD_S + SECONDS - 0.4))
+
+
+def _mouth(sound: Clip) -> np.ndarray:
+    """Mouth of every frame, f 4."""
+    frames, lead = round(SECONDS * FPS), round(LEAD_S * FPS)
+    return sound.mouth[: (lead + frames) * 4].reshape(-1, 4, 4).mean(1)[lead:]
 
 
 def encode_film(vae: TinyVAE, film: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same with latents t c h w and reference latents c h w (float16) in place of pictures."""
     rest = {name: tensor for name, tensor in film.items() if name not in ("frames", "still")}
     return rest | {"latents": _encode(vae, film["frames"]), "reference": reference_latents(vae, film["still"])}
+
+
+def emotion_latents(vae: TinyVAE, seed: int) -> torch.Tensor:
+    """Strangers who show each emotion, as references to learn from: emotions people c h w, float16."""
+    rng = np.random.default_rng(seed)
+    looks = [Look.random(rng) for _ in range(REFERENCES)]
+
+    def latents(emotion: str, look: Look) -> torch.Tensor:
+        return reference_latents(vae, torch.from_numpy(render(look, felt(Pose.neutral(), emotion, 1.0), EMBEDDED.width)))
+
+    return torch.stack([torch.stack([latents(emotion, look) for look in looks]) for emotion in EMOTION_NAMES])
 
 
 def reference_latents(vae: TinyVAE, still: torch.Tensor) -> torch.Tensor:
@@ -89,8 +151,8 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=Path("runs/speech"))
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="number of the first clip to make")
-    parser.add_argument("--shipped-share", type=float, default=0.5, help="share of clips of the shipped characters")
-    parser.add_argument("--cut-share", type=float, default=0.2, help="share of clips whose voice breaks off")
+    for name, share in asdict(Shares()).items():
+        parser.add_argument(f"--{name}", type=float, default=share, help="share of these, see Shares (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--film-only", action="store_true", help="draw now, encode in a later run")
     parser.add_argument("--part", default="0/1", help="which part of the work, as index/parts")
@@ -100,13 +162,16 @@ def main() -> None:
     part, parts = map(int, options.part.split("/"))
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(options.speech, SPEED_ONLY)
+    shares = Shares(*(getattr(options, name) for name in asdict(Shares())))
     vae = None if options.film_only else load_vae(options.autoencoder)
+    if vae and part == 0:
+        save_whole({"emotions": emotion_latents(vae, options.seed)}, options.out / EMOTION_FILE)
     for index in range(options.first + part, options.count, parts):
         path = options.out / f"{index:05d}.safetensors"
         drawn = path.with_suffix(".film")
         if not path.exists() and not drawn.exists():
             rng = np.random.default_rng((options.seed, index))
-            save_whole(make_film(rng, corpus, options.shipped_share, options.cut_share), drawn)
+            save_whole(make_film(rng, corpus, shares), drawn)
         if vae and not path.exists():
             save_whole(encode_film(vae, load_file(drawn)), path)
             drawn.unlink()

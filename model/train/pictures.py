@@ -1,11 +1,36 @@
-"""Moving pictures from the drawn world: who, how the head moves, what the mouth does. Knows nothing of networks."""
+"""Moving pictures from the drawn world: who, how heads move, what mouths do, what is felt. Knows nothing of networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from model.motion import Motion, idle_motion
-from model.train.world import CHARACTERS, Look, Pose, render
+from model.train.visemes import minimum_jerk
+from model.train.world import CHARACTERS, Look, Pose
+from model.train.world_emotion import EMOTIONS, felt
+from model.train.world_scene import Scene
 
 FPS = 25
+CHANGE_S = 0.4  # from one emotion to another
+
+
+@dataclass(frozen=True)
+class Feeling:
+    """One person's emotion over a stretch of film: the first one, from frame `changes_at` on the second."""
+
+    first: tuple[str, float] = ("neutral", 0.0)  # name and intensity
+    second: tuple[str, float] = ("neutral", 0.0)
+    changes_at: int = 0
+
+    def on(self, pose: Pose, frame: int) -> Pose:
+        changed = minimum_jerk((frame - self.changes_at) / (CHANGE_S * FPS))
+        for (name, intensity), share in ((self.first, 1 - changed), (self.second, changed)):
+            pose = felt(pose, name, intensity * share)
+        return pose
+
+
+NEUTRAL = Feeling()
 
 
 def choose_look(rng: np.random.Generator, shipped_share: float) -> Look:
@@ -15,6 +40,25 @@ def choose_look(rng: np.random.Generator, shipped_share: float) -> Look:
     return Look.random(rng)
 
 
+def choose_scene(rng: np.random.Generator, shipped_share: float, pair_share: float) -> Scene:
+    people = 2 if rng.random() < pair_share else 1
+    return Scene(tuple(choose_look(rng, shipped_share) for _ in range(people)))
+
+
+def choose_feeling(rng: np.random.Generator, frames: int, change_share: float) -> Feeling:
+    """Any emotion, strong or slight; some change within the stretch, and half of those to or from neutral."""
+
+    def emotion() -> tuple[str, float]:
+        return list(EMOTIONS)[rng.integers(len(EMOTIONS))], float(rng.uniform(0.35, 1.0))
+
+    second = emotion()
+    if rng.random() >= change_share:
+        return Feeling(second, second)
+    calm, at = ("neutral", 0.0), int(rng.integers(frames // 5, frames))
+    first, second = [(emotion(), second), (calm, second), (second, calm)][rng.choice(3, p=(0.5, 0.25, 0.25))]
+    return Feeling(first, second, at)
+
+
 def pose_at(motion: Motion, mouth: np.ndarray, frame: int) -> Pose:
     """The drawn pose of one frame: `mouth` is frames x (open, width, round, bite)."""
     at = {name: float(getattr(motion, name)[frame]) for name in Motion.__dataclass_fields__}
@@ -22,9 +66,23 @@ def pose_at(motion: Motion, mouth: np.ndarray, frame: int) -> Pose:
     return Pose(x=0.5 * at["yaw"], y=0.4 * at["pitch"], **at, **lips)
 
 
-def film(look: Look, motion: Motion, mouth: np.ndarray, size: int) -> np.ndarray:
-    """All frames, f h w 3 uint8."""
-    return np.stack([render(look, pose_at(motion, mouth, frame), size) for frame in range(len(mouth))])
+def poses_at(motion: Motion, mouths: np.ndarray, feelings: Sequence[Feeling], frame: int) -> tuple[Pose, ...]:
+    """Everybody's pose: mouths is people x frames x 4.
+
+    A picture has one motion, as the transformer has one motion input; of two people the right one mirrors the left."""
+    poses = []
+    for person, (mouth, feeling) in enumerate(zip(mouths, feelings, strict=True)):
+        pose = pose_at(motion, mouth, frame)
+        if person == 1:
+            pose = replace(pose, yaw=-pose.yaw, roll=-pose.roll, x=-pose.x, gaze_x=-pose.gaze_x)
+        poses.append(feeling.on(pose, frame))
+    return tuple(poses)
+
+
+def film(scene: Scene, motion: Motion, mouths: np.ndarray, feelings: Sequence[Feeling], size: int) -> np.ndarray:
+    """All frames, f h w 3 uint8; mouths is people x frames x 4."""
+    frames = range(mouths.shape[1])
+    return np.stack([scene.render(poses_at(motion, mouths, feelings, frame), size) for frame in frames])
 
 
 def random_motion(rng: np.random.Generator, frames: int) -> Motion:

@@ -95,6 +95,15 @@ def cut_off(clip: Clip, at: int) -> Clip:
     return Clip(pcm, mouth.astype(np.float32), phones, clip.voice)
 
 
+def begun_at(clip: Clip, at: int) -> Clip:
+    """The clip after so much silence, as long as before."""
+
+    def later(track: np.ndarray, by: int) -> np.ndarray:
+        return np.concatenate((np.zeros_like(track[:by]), track[: len(track) - by]))
+
+    return Clip(later(clip.pcm_16k, at * _HOP), later(clip.mouth, at), later(clip.phones, at), clip.voice)
+
+
 def make_clip(rng: np.random.Generator, config: CorpusConfig) -> Clip:
     """One clip: silence, sentences of one voice with pauses, silence; or, rarely, no speech at all."""
     wanted_s = rng.uniform(*config.clip_s)

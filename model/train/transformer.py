@@ -21,80 +21,120 @@ from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder, frame_prompts, w
 from model.blocks import Modulation
 from model.character import box_mask
 from model.dit import Conditions, DiT
+from model.emotion import Feelings
 from model.motion import MOTION_CENTRE
 from model.presets import EMBEDDED
 from model.sampler import add_noise
 from model.text import no_text
 from model.train.augment import SPEECH_RMS, augment
-from model.train.clips import LEAD_S, SECONDS
+from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS
 from model.train.muon import muon_with_adam
 from model.train.run import Run, learning_rate
 
 MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 3.0  # beside the rest of the face: there people look
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
-EDGES = ("img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod")
+EDGES = (
+    "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
+    "emotion_proj",
+)  # fmt: skip
 PURE_NOISE = 0.75  # share of the frames to be made that start from nothing, as all do where one step is taken
+PAIR_SHARE = 0.3  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
 
 
 @dataclass(frozen=True)
 class Batch:
+    """Pictures of n people each."""
+
     latents: Tensor  # b t c h w
     reference: Tensor  # b c h w
     exp: Tensor  # b t 4
     pose: Tensor
-    prompts: Tensor  # b f positions states channels
-    face_mask: Tensor  # b 1 1 h w
+    prompts: Tensor  # b n f positions states channels
+    face_mask: Tensor  # b n 1 h w
+    feelings: Feelings
     weight: Tensor  # b h w of each latent cell in the loss
 
 
 class Clips:
-    """All clips in memory, with the sound of each heard in several ways."""
+    """All clips of so many people in memory, with the sound of each person heard in several ways."""
 
     @torch.no_grad()
-    def __init__(self, folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> None:
-        paths = sorted(folder.glob("[0-9]*.safetensors"))
-        if not paths:
-            raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
-        clips = [load_file(path) for path in paths]
-        self.latents, self.reference, self.exp, self.pose, self.mouth = (
-            torch.stack([clip[name] for clip in clips]) for name in ("latents", "reference", "exp", "pose", "mouth")
+    def __init__(self, clips: list[dict[str, Tensor]], states: list[Tensor], silence: Tensor, emotions: Tensor) -> None:
+        names = ("latents", "reference", "exp", "pose", "emotion")
+        self.latents, self.reference, self.exp, self.pose, self.emotion = (
+            torch.stack([clip[name] for clip in clips]) for name in names
         )
         rows, columns = EMBEDDED.latent_size
-        self.face = torch.stack([box_mask(clip["face_box"].tolist(), rows, columns) for clip in clips])
-        lips = torch.stack([box_mask(clip["mouth_box"].tolist(), rows, columns) for clip in clips])
-        eyes = torch.stack([box_mask(eye_box(clip["face_box"]), rows, columns) for clip in clips])
-        self.weight = 1 + self.face + EYES_WEIGHT * eyes + MOUTH_WEIGHT * lips
+
+        def masks(boxes: Tensor) -> Tensor:
+            return torch.stack([box_mask(box, rows, columns) for box in boxes.tolist()])
+
+        self.face = torch.stack([masks(clip["face_box"]) for clip in clips])
+        lips = torch.stack([masks(clip["mouth_box"]).amax(0) for clip in clips])
+        eyes = torch.stack([masks(eye_boxes(clip["face_box"])).amax(0) for clip in clips])
+        self.weight = 1 + self.face.amax(1) + EYES_WEIGHT * eyes + MOUTH_WEIGHT * lips
         self.weight /= self.weight.mean((1, 2), keepdim=True)
-        self.states = hear(folder, [clip["pcm"] for clip in clips], encoder, variants, seed)
-        self.silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
+        self.strength = torch.stack([strengths(clip) for clip in clips])
+        self.states = torch.stack(states)  # clips people variants chunks positions states channels
+        self.silence, self.emotions = silence, emotions
 
     def batch(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         clip = rng.integers(len(self.latents), size=size)
         start = rng.integers(0, self.latents.shape[1] - length + 1, size=size)
-        heard = rng.integers(self.states.shape[1], size=size)
+        heard = rng.integers(self.states.shape[2], size=size)
 
         def cut(x: Tensor) -> Tensor:
             return torch.stack([x[c, s : s + length] for c, s in zip(clip, start, strict=True)]).float()
 
         latents, exp, pose = cut(self.latents), cut(self.exp), cut(self.pose)
-        states = torch.stack([self.states[c, v, s : s + length] for c, v, s in zip(clip, heard, start, strict=True)])
+        states = torch.stack([self.states[c, :, v, s : s + length] for c, v, s in zip(clip, heard, start, strict=True)])
         prompts = _prompts(states.float())
+        strength = torch.stack([self.strength[c, ..., s : s + length] for c, s in zip(clip, start, strict=True)])
         reference = self.reference[clip].float()
         for row in np.flatnonzero(rng.random(size) < REST_SHARE):
+            if strength[row].any():
+                continue  # an emotion takes its time, and here it would be there at once
             still = int(rng.integers(1, length))
             latents[row, :still] = reference[row]
             exp[row, :still], pose[row, :still] = MOTION_CENTRE, MOTION_CENTRE
-            prompts[row, :still] = self.silence.float()
+            prompts[row, :, :still] = self.silence.float()
+        shown = self.emotion[clip]
+        stranger = torch.from_numpy(rng.integers(self.emotions.shape[1], size=shown.shape))
+        feelings = Feelings(self.emotions[shown, stranger].float(), strength)
         return Batch(
-            latents, reference, exp, pose, prompts.flatten(1, 2), self.face[clip][:, None, None], self.weight[clip]
+            latents, reference, exp, pose, prompts.flatten(2, 3), self.face[clip][:, :, None], feelings, self.weight[clip]
         )
 
 
-def eye_box(face: Tensor) -> list[float]:
-    """The band of a face box in which the eyes blink."""
-    x0, y0, x1, y1 = face.tolist()
-    return [x0, y0 + 0.28 * (y1 - y0), x1, y0 + 0.6 * (y1 - y0)]
+def strengths(clip: dict[str, Tensor]) -> Tensor:
+    """How strong both emotions of each person are to be in each latent frame, n 2 t; the face takes its time to change."""
+    frames, per_latent = clip["latents"].shape[0], EMBEDDED.dit.frames_per_latent
+    changed = (torch.arange(frames) * per_latent + per_latent > clip["changes_at"][:, None]).float()
+    return clip["intensity"][:, :, None] * torch.stack((1 - changed, changed), 1)
+
+
+def load_clips(folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> list[Clips]:
+    """One pool for each number of people in a picture."""
+    paths = sorted(folder.glob("[0-9]*.safetensors"))
+    if not paths:
+        raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
+    clips = [load_file(path) for path in paths]
+    states = hear(folder, torch.cat([clip["pcm"] for clip in clips]), encoder, variants, seed)
+    states = states.split([len(clip["pcm"]) for clip in clips])
+    silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
+    emotions = load_file(folder / EMOTION_FILE)["emotions"]
+    pools = []
+    for people in sorted({len(clip["pcm"]) for clip in clips}):
+        of = [place for place, clip in enumerate(clips) if len(clip["pcm"]) == people]
+        pools.append(Clips([clips[place] for place in of], [states[place] for place in of], silence, emotions))
+    return pools
+
+
+def eye_boxes(faces: Tensor) -> Tensor:
+    """The band of each face box n 4 in which the eyes blink."""
+    x0, y0, x1, y1 = faces.unbind(1)
+    return torch.stack((x0, y0 + 0.28 * (y1 - y0), x1, y0 + 0.6 * (y1 - y0)), 1)
 
 
 def _needed(config: AudioConfig) -> slice:
@@ -105,17 +145,17 @@ def _needed(config: AudioConfig) -> slice:
 
 
 def _prompts(states: Tensor) -> Tensor:
-    """Kept positions b t p states channels -> b t f positions states channels."""
+    """Kept positions b n t p states channels -> b n t f positions states channels."""
     config = EMBEDDED.audio
-    padded = torch.nn.functional.pad(states.flatten(0, 1), (0, 0, 0, 0, _needed(config).start, 0))
-    return frame_prompts(padded, config).unflatten(0, states.shape[:2])
+    padded = torch.nn.functional.pad(states.flatten(0, 2), (0, 0, 0, 0, _needed(config).start, 0))
+    return frame_prompts(padded, config).unflatten(0, states.shape[:3])
 
 
 @torch.inference_mode()
-def hear(folder: Path, recordings: list[Tensor], encoder: AudioEncoder, variants: int, seed: int) -> Tensor:
-    """Encoder states of every chunk of every clip, heard in several ways; kept beside the clips for the next run.
+def hear(folder: Path, recordings: Tensor, encoder: AudioEncoder, variants: int, seed: int) -> Tensor:
+    """Encoder states of every chunk of every recording, heard in several ways; kept beside the clips for the next run.
 
-    clips variants chunks positions states channels, float16."""
+    recordings variants chunks positions states channels, float16."""
     path = folder / "heard.safetensors"
     if path.exists():
         states = load_file(path)["states"]
@@ -133,7 +173,7 @@ def hear(folder: Path, recordings: list[Tensor], encoder: AudioEncoder, variants
             states = encoder(windows.flatten(0, 1))[:, _needed(config)].half()
         heard.append(states.unflatten(0, windows.shape[:2]))
         if number % 100 == 0:
-            logging.info("heard clip %d of %d", number, len(recordings))
+            logging.info("heard recording %d of %d", number, len(recordings))
     states = torch.stack(heard)
     save_file({"states": states}, path)
     return states
@@ -153,6 +193,7 @@ def conditions(batch: Batch, sigma: Tensor) -> Conditions:
         ref_latents=batch.reference[:, :, None].expand(-1, -1, length, -1, -1),
         audio_prompts=batch.prompts,
         face_mask=batch.face_mask,
+        feelings=batch.feelings,
     )
 
 
@@ -174,6 +215,9 @@ def start_still(dit: DiT) -> None:
                 nn.init.zeros_(module.linear.bias)
     for adapter in dit.audio_adapter_blocks:
         nn.init.zeros_(adapter.to_out.weight)
+    for adapter in dit.emotion_adapter_blocks:
+        nn.init.zeros_(adapter.to_out.weight)
+        nn.init.ones_(adapter.scale)
     nn.init.zeros_(dit.final_layer.linear.weight)
     nn.init.zeros_(dit.final_layer.linear.bias)
 
@@ -186,7 +230,7 @@ def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def train(
-    folder: Path, clips: Clips, minutes: float, seed: int, batch_size: int, own_past_from: float, peak: float
+    folder: Path, pools: list[Clips], minutes: float, seed: int, batch_size: int, own_past_from: float, peak: float
 ) -> None:
     torch.manual_seed(seed)
     dit = DiT(EMBEDDED.dit)
@@ -199,7 +243,8 @@ def train(
     length = EMBEDDED.dit.causal_window + 1
     while not run.finished:
         optimiser.set_learning_rate(learning_rate(run.progress, peak))
-        batch = clips.batch(rng, batch_size, length)
+        pool = pools[int(rng.random() < PAIR_SHARE) if len(pools) > 1 else 0]
+        batch = pool.batch(rng, batch_size, length)
         sigma, target = choose_noise(rng, batch_size, length)
         past = batch.latents
         if run.progress > own_past_from:
@@ -249,5 +294,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    pool = Clips(options.clips, load_encoder(options.audio_encoder), options.variants, options.seed)
-    train(options.out, pool, options.minutes, options.seed, options.batch, options.own_past_from, options.peak)
+    pools = load_clips(options.clips, load_encoder(options.audio_encoder), options.variants, options.seed)
+    train(options.out, pools, options.minutes, options.seed, options.batch, options.own_past_from, options.peak)

@@ -11,7 +11,7 @@ from .world_look import Look
 from .world_pose import JAW_DROP, REST, Pose, Rig
 from .world_shapes import Brush, colour
 
-__all__ = ["CHARACTERS", "CHARACTER_TITLES", "Look", "Pose", "face_box", "mouth_box", "render"]
+__all__ = ["CHARACTERS", "CHARACTER_TITLES", "Look", "Pose", "draw_person", "face_box", "mouth_box", "render"]
 
 Box = tuple[int, int, int, int]
 
@@ -23,7 +23,7 @@ def render(look: Look, pose: Pose, size: int = 256) -> np.ndarray:
     canvas = surface.getCanvas()
     canvas.drawImage(world_background.picture(look, size), 0, 0)
     canvas.scale(size / 256, size / 256)
-    _draw_person(Brush(canvas), look, pose)
+    draw_person(Brush(canvas), look, pose)
     surface.flushAndSubmit()
     rgb = np.empty((size, size, 3), dtype=np.uint8)
     for channel in range(3):  # four times faster than copying the slice at once
@@ -31,7 +31,7 @@ def render(look: Look, pose: Pose, size: int = 256) -> np.ndarray:
     return rgb
 
 
-def _draw_person(brush: Brush, look: Look, pose: Pose) -> None:
+def draw_person(brush: Brush, look: Look, pose: Pose) -> None:
     """Everything from back to front."""
     rig = Rig(pose)
     tones = world_face.Tones.of(colour(look.skin))

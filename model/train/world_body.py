@@ -52,6 +52,7 @@ def _shoulders(look: Look, neck_x: float, neck_y: float) -> np.ndarray:
             (95 * broad, 117),
             (104 * broad, 136),
             (110 * broad, 165),
+            (112 * broad, 215),
         ]
     )
 

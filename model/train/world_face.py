@@ -140,7 +140,7 @@ def _freckles(seed: int) -> np.ndarray:
 def draw_age(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> None:
     """Folds from nose to mouth, under the eyes and on the forehead: deeper with age, and when the mouth spreads."""
     fold = smoothstep(0.25, 1.0, look.age)
-    smile = max(pose.width, 0.0)
+    smile = min(1.0, max(pose.width, 0.0) + max(pose.smile, 0.0))
     depth = min(1.0, 0.14 + 0.5 * fold + 0.25 * smile)
     push = 1.5 * smile + 0.05 * rig.jaw
     crease = spline([(13, NOSE_Y - 3, 0), (20 + push, 25, 0), (26.5 + push, 33, 0), (29 + push, 38, 0)], 5)[:, :2]
@@ -160,12 +160,13 @@ def draw_age(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> No
 def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> None:
     t = np.linspace(-1, 1, 19)
     half = 11.7 * look.eye_size
-    upper_h = 7.1 * look.eye_size * look.eye_height * (1 + 0.06 * max(pose.brow, 0))
-    lower_h = 4.2 * look.eye_size * look.eye_height
+    wide, squeezed = max(pose.lids, 0.0), max(-pose.lids, 0.0)
+    upper_h = 7.1 * look.eye_size * look.eye_height * (1 + 0.06 * max(pose.brow, 0) + 0.34 * wide - 0.30 * squeezed)
+    lower_h = 4.2 * look.eye_size * look.eye_height * (1 + 0.16 * wide - 0.55 * squeezed)
     tilt = 1.7 * look.eye_tilt
     lash = mix(multiply(colour(look.hair_colour), (0.35, 0.33, 0.33)), (0.08, 0.06, 0.06), 0.55)
     iris = colour(look.eye_colour)
-    droop = 1.2 * smoothstep(0.4, 1.0, look.age)
+    droop = 1.2 * smoothstep(0.4, 1.0, look.age) + 1.8 * max(pose.slant, 0)
 
     for side in (-1, 1):
         cx = side * EYE_X * look.eye_spacing
@@ -216,15 +217,17 @@ def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
     ink = multiply(hair, (0.70, 0.64, 0.58) if luminance(hair) > 0.62 else (0.72, 0.68, 0.66))
     raise_y = -4.6 * pose.brow
     pinch = 2.4 * max(-pose.brow, 0)
+    inner, outer = -5.2 * pose.slant, 2.2 * pose.slant
+    closer = 3.0 * max(-pose.slant, 0)
     lift = 3.5 * look.brow_arch
     base = BROW_Y - 1.5 * (look.eye_height - 1) * 8
     for side in (-1, 1):
         points = spline(
             [
-                (9.5 - 0.5 * pinch, base + 2.0 + 0.6 * raise_y + pinch),
-                (18, base - 0.6 * lift + raise_y),
-                (27, base - lift + raise_y),
-                (35.5, base + 4.0 - 0.3 * lift + 0.8 * raise_y),
+                (9.5 - 0.5 * pinch - closer, base + 2.0 + 0.6 * raise_y + pinch + inner),
+                (18 - 0.6 * closer, base - 0.6 * lift + raise_y + 0.35 * inner),
+                (27, base - lift + raise_y + 0.5 * outer),
+                (35.5, base + 4.0 - 0.3 * lift + 0.8 * raise_y + outer),
             ],
             7,
         )

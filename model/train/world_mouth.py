@@ -42,12 +42,13 @@ def shape(look: Look, pose: Pose) -> Mouth:
     gap = MAX_GAP * pose.open * (1 - 0.22 * rounding) * (1 - 0.10 * spread)
     gap = gap * (1 - pose.bite) + 4.4 * pose.bite + 1.6 * rounding * smoothstep(0, 0.12, pose.open)
     half = HALF_WIDTH * look.mouth_width * (1 + 0.15 * spread - 0.16 * narrow - 0.07 * pose.open)
-    half *= 1 - 0.36 * rounding - 0.06 * pose.bite
+    half *= (1 - 0.36 * rounding - 0.06 * pose.bite) * (1 + 0.13 * max(pose.smile, 0))
     inner_half = half * (0.95 - 0.24 * rounding)
 
     top = y - 0.24 * gap - 1.2 * pose.bite
     low = top + gap
     corner = y - 2.2 + 0.30 * gap * (1 - 0.3 * spread) - 2.6 * spread + 0.8 * narrow - 0.8 * pose.bite
+    corner -= (5.2 if pose.smile > 0 else 4.6) * pose.smile
     full = look.lip_fullness
     upper = 5.9 * full * (1 - 0.14 * spread + 0.28 * rounding - 0.12 * pose.open - 0.12 * pose.bite)
     lower = 8.0 * full * (1 - 0.12 * spread + 0.22 * rounding - 0.14 * pose.open - 0.5 * pose.bite)

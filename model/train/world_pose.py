@@ -24,9 +24,9 @@ class Pose:
     """Everything that changes from picture to picture.
 
     Head: yaw, pitch, roll in -1..1 (about 12 degrees; positive is to the picture's right, up, clockwise), x and y in
-    -1..1 (about 6 units; positive is right, down). Eyes: blink 0..1, gaze -1..1 (positive is right, up), brow -1..1
-    (positive is raised). breath 0..1. Mouth: open 0..1, width -1 narrow..1 spread, round 0..1, bite 0..1 (lower
-    lip under the upper teeth).
+    -1..1 (about 6 units; positive is right, down). Eyes: blink 0..1, gaze -1..1 (positive is right, up), lids -1 squeezed
+    ..1 wide open, brow -1..1 (positive is raised), slant -1 inner ends of the brows down..1 up. breath 0..1. Mouth: open
+    0..1, width -1 narrow..1 spread, round 0..1, bite 0..1 (lower lip under the upper teeth), smile -1 corners down..1 up.
     """
 
     yaw: float = 0.0
@@ -37,12 +37,15 @@ class Pose:
     blink: float = 0.0
     gaze_x: float = 0.0
     gaze_y: float = 0.0
+    lids: float = 0.0
     brow: float = 0.0
+    slant: float = 0.0
     breath: float = 0.0
     open: float = 0.0
     width: float = 0.0
     round: float = 0.0
     bite: float = 0.0
+    smile: float = 0.0
 
     @classmethod
     def neutral(cls) -> "Pose":

@@ -1,0 +1,57 @@
+"""One drawn person alone, or two side by side: who stands where, and where their faces are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import skia
+
+from model.train import world_background
+from model.train.world import Box, draw_person, face_box, mouth_box, render
+from model.train.world_look import Look
+from model.train.world_pose import Pose
+from model.train.world_shapes import Brush
+
+# Of two people, in units of 1/256 of the picture's side: how large, how far down, and where their middles are.
+SCALE, DOWN, CENTRES = 0.84, 26.0, (66.0, 190.0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """From left to right. Two people stand before the left one's background."""
+
+    people: tuple[Look, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.people) not in (1, 2):
+            raise ValueError(f"one or two people fit into a picture, got {len(self.people)}")
+
+    def render(self, poses: tuple[Pose, ...], size: int = 256) -> np.ndarray:
+        """The picture (size, size, 3), uint8 RGB."""
+        if len(self.people) == 1:
+            return render(self.people[0], poses[0], size)
+        surface = skia.Surface(size, size)
+        canvas = surface.getCanvas()
+        canvas.drawImage(world_background.picture(self.people[0], size), 0, 0)
+        canvas.scale(size / 256, size / 256)
+        for look, pose, centre in zip(self.people, poses, CENTRES, strict=True):
+            canvas.save()
+            canvas.translate(centre - 128 * SCALE, DOWN)
+            canvas.scale(SCALE, SCALE)
+            draw_person(Brush(canvas), look, pose)
+            canvas.restore()
+        return np.ascontiguousarray(surface.toarray(colorType=skia.kRGBA_8888_ColorType)[:, :, :3])
+
+    def face_boxes(self, size: int = 256) -> tuple[Box, ...]:
+        """As `world.face_box`, one for each person."""
+        return tuple(self._placed(face_box(look), place, size) for place, look in enumerate(self.people))
+
+    def mouth_boxes(self, size: int = 256) -> tuple[Box, ...]:
+        return tuple(self._placed(mouth_box(look), place, size) for place, look in enumerate(self.people))
+
+    def _placed(self, box: Box, place: int, size: int) -> Box:
+        left, top, right, bottom = box
+        if len(self.people) > 1:
+            left, right = (CENTRES[place] + SCALE * (x - 128) for x in (left, right))
+            top, bottom = (DOWN + SCALE * y for y in (top, bottom))
+        edges = np.array([left, top, right, bottom]) * size / 256
+        return tuple(int(edge) for edge in np.clip(np.round(edges), 0, size))
