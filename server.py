@@ -23,6 +23,8 @@ log = logging.getLogger("visavis")
 EXIT_FAILED, EXIT_USAGE = 1, 2
 COMMANDS = {  # first argument -> module whose main(arguments) does it, and what it does
     "plan": ("model.plan", "memory, work and frame rate of a preset on given GPUs"),
+    "prepare": ("model.prepare", "make a character from a picture"),
+    "render": ("model.render", "recordings and portraits become films"),
 }
 SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
@@ -54,6 +56,7 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
     flag("--workers", int, default.workers, "worker processes, each with its own copy of the model (%(default)s)")
     flag("--threads", int, default.threads, "arithmetic threads per worker (%(default)s)")
     flag("--max-sessions", int, None, "most sessions at a time (default: as many as the measured speed carries)")
+    flag("--characters", str, default.characters, "folder of your own characters, uploaded or prepared (%(default)s)")
     flag("--ice-server", str, None, "STUN or TURN server, may be given several times: stun:host:port or "
          "turn:host:port,username,credential (default: none, which is right for one network)",
          action="append")  # fmt: skip
@@ -118,7 +121,9 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
     from stream.pool import Pool
 
     metrics = Metrics()
-    pool = Pool(config.loader, config.preset, config.workers, config.threads, metrics)
+    pool = Pool(
+        config.loader, config.preset, config.workers, config.threads, metrics, characters=config.characters
+    )  # fmt: skip
     try:
         starting = asyncio.create_task(pool.start())
         # The web modules take a second to import; meanwhile the workers load the model.

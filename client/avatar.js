@@ -8,7 +8,7 @@ import { Problem, asProblem } from "./problem.js";
 
 const BACKOFF_S = [0.5, 1, 2, 4, 8]; // between attempts to come back; the last one repeats
 
-/** The characters this server offers: [{name, title, picture}], picture as an absolute URL. */
+/** The characters this server offers: [{name, title, picture, faces, emotions}], picture as an absolute URL. */
 export async function fetchCharacters(base) {
   const url = new URL("v1/characters", base);
   let response;
@@ -19,7 +19,7 @@ export async function fetchCharacters(base) {
   }
   if (!response.ok) throw new Problem("server-gone", `The server answered ${response.status} when asked for its characters.`);
   const listed = await response.json();
-  return listed.map((one) => ({ name: one.name, title: one.title ?? one.name, picture: new URL(one.picture, url).href }));
+  return listed.map((one) => ({ ...one, picture: new URL(one.picture, url).href }));
 }
 
 /** Opens a microphone. `processing` is the browser's echo cancellation, noise suppression and automatic gain. */
@@ -56,19 +56,24 @@ export class Conversation extends EventTarget {
   #processing;
   #deviceId;
   #character;
+  #emotion;
+  #voice;
   #muted = false;
   #microphone = null;
   #link = null;
   #ending = new AbortController();
   #leaving = false;
 
-  constructor({ base, character, deviceId = null, processing = true, options = {} }) {
+  /** `emotion` {name, intensity}, `voice` the index of the face that the microphone speaks for; null: nothing to choose. */
+  constructor({ base, character, deviceId = null, processing = true, options = {}, emotion = null, voice = null }) {
     super();
     this.#base = base;
     this.#character = character;
     this.#deviceId = deviceId;
     this.#processing = processing;
     this.#options = options;
+    this.#emotion = emotion;
+    this.#voice = voice;
   }
 
   /** Resolves after end(); rejects with the Problem that waiting cannot cure. Call it once. */
@@ -109,11 +114,30 @@ export class Conversation extends EventTarget {
     await this.#link?.replaceTrack(stream.getAudioTracks()[0]);
   }
 
+  setEmotion(emotion) {
+    this.#emotion = emotion;
+    this.#express(this.#link);
+  }
+
+  setVoice(face) {
+    this.#voice = face;
+    this.#express(this.#link);
+  }
+
   /** Changes who speaks, in the running session where the server can, else through a new session. */
-  async setCharacter(name) {
+  async setCharacter(name, { emotion = this.#emotion, voice = this.#voice } = {}) {
     this.#character = name;
+    this.#emotion = emotion;
+    this.#voice = voice;
     const link = this.#link;
-    if (link && !(await link.changeCharacter(name))) link.drop(null);
+    if (!link) return;
+    if (await link.changeCharacter(name)) this.#express(link);
+    else link.drop(null);
+  }
+
+  #express(link) {
+    if (this.#emotion) link?.say({ type: "emotion", ...this.#emotion });
+    if (this.#voice !== null) link?.say({ type: "voice", face: this.#voice });
   }
 
   async #stayConnected() {
@@ -126,6 +150,7 @@ export class Conversation extends EventTarget {
         const asked = this.#character;
         this.#link = await this.#openLink();
         if (asked !== this.#character) await this.setCharacter(this.#character);
+        else this.#express(this.#link);
         failures = 0;
         wasLive = true;
         this.#tell("state", { state: "live" });

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -27,14 +29,23 @@ from stream.protocol import Flag, Kind, MediaFrame
 
 PIECE_S = 0.1  # of sound in one frame
 HTTP_TIMEOUT_S = 10.0
+PREPARE_S = 180.0  # between two words about a picture under work
+PICTURE_KINDS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 Received = MediaFrame | protocol.ServerMessage
 
 
 class VisavisError(Exception):
     """The server refused or went away; the message is for a person."""
 
-    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        fit: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.fit = fit  # of a picture that the model cannot hold
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -57,9 +68,51 @@ class Visavis:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def characters(self) -> list[dict[str, str]]:
-        """`name`, `title` and `picture` of each character."""
+    async def characters(self) -> list[dict[str, Any]]:
+        """`name`, `title` and `picture` of each character, titles of its `faces`, and the `emotions` it can show."""
         return (await self._ask("GET", "v1/characters")).json()
+
+    async def add_character(
+        self,
+        picture: Path | bytes,
+        title: str,
+        name: str | None = None,
+        faces: list[tuple[float, float, float, float]] | None = None,
+        anyway: bool = False,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> dict[str, Any]:
+        """Makes a character of a PNG, JPEG or WebP file -> `character`, and `fit`: how well the model holds the picture.
+
+        `faces` are x0, y0, x1, y1 in its pixels, where they are not to be found; `anyway` makes it even where the model
+        cannot hold it. Raises VisavisError, with the measured `fit` where that is the reason."""
+        encoded = picture if isinstance(picture, bytes) else picture.read_bytes()
+        about = {"title": title, "anyway": anyway}
+        if name is not None:
+            about["name"] = name
+        if faces is not None:
+            about["faces"] = ";".join(",".join(f"{edge:g}" for edge in face) for face in faces)
+        kind = next((kind for mark, kind in PICTURE_KINDS.items() if encoded.startswith(mark)), "application/octet-stream")
+        told: dict[str, Any] = {}
+        try:
+            async with self._http.stream(
+                "POST", "v1/characters", params=about, content=encoded, headers={"Content-Type": kind}, timeout=PREPARE_S
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                    self._check(response)
+                async for line in response.aiter_lines():
+                    told = json.loads(line)
+                    on_stage(told["stage"])
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        if told.get("stage") != "done":
+            detail = told.get("detail", "the server ended before the picture was prepared")
+            raise VisavisError(detail, fit=told.get("fit"))
+        return {"character": told["character"], "fit": told["fit"]}
+
+    async def delete_character(self, name: str) -> None:
+        """Only one that was added, and that no session has."""
+        await self._ask("DELETE", f"v1/characters/{quote(name, safe='')}")
 
     async def create_session(self, character: str | None = None, **options: Any) -> RemoteSession:
         body = {"character": character, "options": options}
@@ -70,10 +123,18 @@ class Visavis:
         try:
             response = await self._http.request(method, path, **content)
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise VisavisError(f"no Visavis server answers at {self.url} ({reason}); is it running?") from None
+            raise self._unreachable(error) from None
+        self._check(response)
+        return response
+
+    def _unreachable(self, error: httpx.HTTPError) -> VisavisError:
+        reason = str(error) or type(error).__name__
+        return VisavisError(f"no Visavis server answers at {self.url} ({reason}); is it running?")
+
+    def _check(self, response: httpx.Response) -> None:
         if response.is_success:
-            return response
+            return
+        method, path = response.request.method, response.request.url.path
         retry_after = response.headers.get("retry-after", "")
         raise VisavisError(
             _detail(response.text) or f"the server answered {response.status_code} to {method} {path}",
@@ -127,9 +188,8 @@ class RemoteSession:
 
 @dataclass
 class _Flow:
-    """How much sound the server may still be sent. A credit tells of what had arrived, not of what is under way."""
+    """How much sound the server holds for a face. A credit tells of what had arrived, not of what is under way."""
 
-    high_water_ms: float = 0.0
     sent_ms: float = 0.0
     played_ms: float = 0.0  # no longer queued, as of the last credit
 
@@ -141,13 +201,17 @@ class _Flow:
 class Bot:
     """One attached WebSocket. Iterate to receive; `speak` waits while the server has enough queued.
 
+    Where a character has several faces, each is named by its index or its title, as in `ready.faces`; without a name
+    it is the one of `session.configure`, at first the first.
     Somebody must iterate while `speak` waits: the word that there is room again is among what is received.
     """
 
     def __init__(self, socket: ClientConnection, configure: protocol.Configure) -> None:
         self._socket = socket
         self._configure = configure
-        self._flow = _Flow()
+        self._flows: defaultdict[int, _Flow] = defaultdict(_Flow)  # by face
+        self._high_water_ms = 0.0
+        self._faces: dict[int, int] = {}  # of segments that were given to a face
         self._room = asyncio.Event()
         self.ready: protocol.Ready | None = None
 
@@ -162,19 +226,29 @@ class Bot:
                 self.ready = message
                 # A microphone is heard as it comes: nothing is queued, so nothing tells of room.
                 live = self._configure.mode == "live"
-                self._flow.high_water_ms = float("inf") if live else message.limits.high_water_ms
+                self._high_water_ms = float("inf") if live else message.limits.high_water_ms
 
-    async def speak(self, pcm_s16le: bytes, segment_id: int = 0) -> None:
-        """Sends mono sound at the configured rate, in small frames, as fast as the server takes it."""
+    async def speak(self, pcm_s16le: bytes, segment_id: int = 0, face: int | str | None = None) -> None:
+        """Sends mono sound at the configured rate, in small frames, as fast as the server takes it.
+
+        `face` gives the segment to a face ahead of its sound; speak with two at a time under two numbers."""
+        if face is not None:
+            await self.give_segment(segment_id, face)
+        flow = self._flows[self._faces.get(segment_id, self.ready.face)]
         piece = int(self._configure.input_rate * PIECE_S) * 2
         for start in range(0, len(pcm_s16le), piece):
             part = pcm_s16le[start : start + piece]
             part_ms = len(part) / 2 / self._configure.input_rate * 1000
-            while self._flow.queued_ms + part_ms > self._flow.high_water_ms:
+            while flow.queued_ms + part_ms > self._high_water_ms:
                 self._room.clear()
                 await self._room.wait()
             await self._send_media(MediaFrame(Kind.PCM_IN, part, segment_id))
-            self._flow.sent_ms += part_ms
+            flow.sent_ms += part_ms
+
+    async def give_segment(self, segment_id: int, face: int | str) -> None:
+        """From now on the segment of this number is said by that face. Raises VisavisError if there is none such."""
+        self._faces[segment_id] = self._face(face)
+        await self._send(protocol.SegmentStart(segment_id=segment_id, face=face))
 
     async def end_segment(self, segment_id: int = 0) -> None:
         await self._send(protocol.SegmentEnd(segment_id=segment_id))
@@ -182,9 +256,18 @@ class Bot:
     async def mark(self, name: str, segment_id: int = 0, offset_ms: int = 0) -> None:
         await self._send(protocol.Mark(name=name, segment_id=segment_id, offset_ms=offset_ms))
 
-    async def clear(self) -> None:
-        """Stop speaking at once; `Cleared` follows."""
-        await self._send(protocol.Clear())
+    async def clear(self, face: int | str | None = None) -> None:
+        """One face, or all, stop speaking at once; `Cleared` follows."""
+        await self._send(protocol.Clear(face=face))
+
+    async def emotion(self, name: str, intensity: float = 1.0, face: int | str | None = None) -> None:
+        """How one face, or all, look from now on. Raises VisavisError for what is not among `ready.emotions`."""
+        if name not in self.ready.emotions:
+            there = f"there are {', '.join(self.ready.emotions)}" if self.ready.emotions else "this model shows none"
+            raise VisavisError(f"no emotion {name!r}; {there}")
+        if not 0 <= intensity <= 1:
+            raise VisavisError(f"an emotion's intensity is from 0 to 1, not {intensity:g}")
+        await self._send(protocol.Emotion(name=name, intensity=intensity, face=face))
 
     async def ping(self, t: float) -> None:
         await self._send(protocol.Ping(t=t))
@@ -209,7 +292,7 @@ class Bot:
             try:
                 frame = await self._socket.recv()
             except ConnectionClosed as closed:
-                self._flow.high_water_ms = float("inf")  # whoever waits to speak finds the connection closed
+                self._high_water_ms = float("inf")  # whoever waits to speak finds the connection closed
                 self._room.set()
                 if closed.rcvd is not None and closed.rcvd.code == 1000:
                     raise VisavisError("the session is closed") from None
@@ -221,9 +304,16 @@ class Bot:
             except protocol.ProtocolError:
                 continue  # a word of a newer server
             if isinstance(message, protocol.Credit):
-                self._flow.played_ms = message.received_ms - message.buffered_ms
+                self._flows[message.face].played_ms = message.received_ms - message.buffered_ms
                 self._room.set()
             return message
+
+    def _face(self, named: int | str) -> int:
+        titles = [title.casefold() for title in self.ready.faces]
+        index = titles.index(named.casefold()) if isinstance(named, str) and named.casefold() in titles else named
+        if index not in range(len(titles)):
+            raise VisavisError(f"no face {named!r}; there are {', '.join(self.ready.faces)}")
+        return index
 
     async def _send(self, message: protocol.Request) -> None:
         await self._transmit(protocol.encode_control(message))

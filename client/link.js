@@ -21,6 +21,7 @@ export class Link {
   #sessionUrl;
   #timers = [];
   #pictureWait = null;
+  #speaking = new Set(); // faces
   #heardAt = performance.now();
   #lose;
 
@@ -80,6 +81,13 @@ export class Link {
     }).catch(() => null);
     if (response?.status === 422) throw await problemOf(response);
     return response?.ok ?? false;
+  }
+
+  /** A word to the server, now or as soon as it listens. */
+  say(message) {
+    const send = () => this.#channel.send(JSON.stringify(message));
+    if (this.#channel.readyState === "open") send();
+    else if (this.#channel.readyState === "connecting") this.#channel.addEventListener("open", send, { once: true });
   }
 
   /** Tells whoever waits for `lost`. */
@@ -142,7 +150,7 @@ export class Link {
       this.drop(new Problem("server-gone", "The server has gone silent."));
       return;
     }
-    if (this.#channel.readyState === "open") this.#channel.send(JSON.stringify({ ping: performance.now() }));
+    this.say({ ping: performance.now() });
     this.#peer.getStats().then((report) => this.#pictureWait?.adjust(report));
   }
 
@@ -155,7 +163,10 @@ export class Link {
       return; // not a word of ours
     }
     if (typeof message.pong === "number") this.roundTripMs = performance.now() - message.pong;
-    else if (message.type === "vad") onSpeaking(Boolean(message.speaking));
+    else if (message.type === "vad") {
+      this.#speaking[message.speaking ? "add" : "delete"](message.face);
+      onSpeaking(this.#speaking.size > 0);
+    }
     else if (message.type === "stats") onStats(message);
   }
 }

@@ -4,7 +4,9 @@
  */
 
 import { Conversation, fetchCharacters } from "./avatar.js";
+import { Expression } from "./expression.js";
 import { Meter } from "./meter.js";
+import { Portrait, deleteCharacter } from "./portrait.js";
 import { STATES, countdown, explain } from "./words.js";
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
@@ -23,6 +25,18 @@ let muted = false;
 let speaking = false;
 let state = "looking";
 
+const expression = new Expression(element, {
+  onEmotion: (emotion) => conversation?.setEmotion(emotion),
+  onVoice: (voice) => conversation?.setVoice(voice),
+});
+
+const portrait = new Portrait(element, document.baseURI, {
+  onMade: async ({ name }) => {
+    await listCharacters();
+    element.characters.querySelector(`input[value="${CSS.escape(name)}"]`)?.click();
+  },
+});
+
 /* ---- characters ---- */
 
 async function loadCharacters() {
@@ -37,7 +51,7 @@ async function loadCharacters() {
   }
   hideProblem();
   showState("idle");
-  element.characters.replaceChildren(...characters.map(characterChoice));
+  showCharacters();
   const wanted = query.get("character");
   const known = characters.some(({ name }) => name === wanted);
   choose(known ? wanted : characters[0]?.name);
@@ -46,7 +60,19 @@ async function loadCharacters() {
   else if (query.get("autostart") === "1") start();
 }
 
-function characterChoice({ name, title, picture }) {
+function showCharacters() {
+  element.characters.replaceChildren(...characters.map(characterChoice), portrait.tile());
+}
+
+/** Anew, with the same one chosen if it is still there. */
+async function listCharacters() {
+  const chosen = chosenCharacter();
+  characters = await fetchCharacters(document.baseURI);
+  showCharacters();
+  choose(characters.some(({ name }) => name === chosen) ? chosen : characters[0].name);
+}
+
+function characterChoice({ name, title, picture, own }) {
   const label = document.createElement("label");
   label.className = "character";
   const input = Object.assign(document.createElement("input"), { type: "radio", name: "character", value: name });
@@ -56,10 +82,21 @@ function characterChoice({ name, title, picture }) {
   input.addEventListener("change", () => {
     choose(name);
     hideProblem();
-    conversation?.setCharacter(name).catch(showProblem);
+    conversation?.setCharacter(name, expression).catch(showProblem);
   });
   label.append(input, image, caption);
+  if (own) label.append(removeButton(name, caption.textContent));
   return label;
+}
+
+function removeButton(name, title) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "remove", textContent: "×", title: `Delete ${title}` });
+  button.addEventListener("click", async (event) => {
+    event.preventDefault(); // the label would choose it
+    if (!confirm(`Delete ${title} from this server?`)) return;
+    await deleteCharacter(document.baseURI, name).then(listCharacters).catch(showProblem);
+  });
+  return button;
 }
 
 function choose(name) {
@@ -69,6 +106,7 @@ function choose(name) {
   element.still.src = chosen.picture;
   element.still.alt = `${chosen.title}, a still picture`;
   element.still.hidden = false;
+  expression.offer(chosen);
 }
 
 function chosenCharacter() {
@@ -85,6 +123,8 @@ async function start() {
     base: document.baseURI,
     character: chosenCharacter(),
     deviceId: element.microphone.value || null,
+    emotion: expression.emotion,
+    voice: expression.voice,
   });
   const mine = conversation;
   mine.setMuted(muted);

@@ -1,6 +1,6 @@
 """Speaks a sound file through a running server and saves the talking face as a video.
 
-    python -m client.talk --server http://localhost:8080 --character ada --audio in.wav --out out.mp4
+    python -m client.talk --server http://localhost:8080 --character ada --emotion happy --audio in.wav --out out.mp4
 
 Picture and sound are written by their media time, so they are in step in the file whatever the network did.
 """
@@ -137,10 +137,19 @@ class Progress:
             print(file=sys.stderr)
 
 
-async def talk(server: str, character: str | None, sound: Path, out: Path, **options: bool) -> float:
+async def talk(
+    server: str,
+    character: str | None,
+    sound: Path,
+    out: Path,
+    face: str | None = None,
+    emotion: tuple[str, float] | None = None,
+    **options: bool,
+) -> float:
     """Speaks `sound` and writes `out`; returns its length in seconds. What was received is kept also on failure.
 
-    `options` are those of the session, such as `probe=True`.
+    `face` (a title) says it, all faces show `emotion` (name, intensity 0 … 1); `options` are those of the session, such
+    as `probe=True`.
     """
     pcm, rate = read_sound(sound)
     part = out.with_name(out.name + ".part")
@@ -152,7 +161,9 @@ async def talk(server: str, character: str | None, sound: Path, out: Path, **opt
         async with Visavis(server) as visavis:
             session = await visavis.create_session(character, **options)
             try:
-                async with session.connect(input_rate=rate) as bot:
+                async with session.connect(input_rate=rate, face=face) as bot:
+                    if emotion:
+                        await bot.emotion(*emotion)
                     return await _record(bot, pcm, rate, part)
             finally:
                 await _end(session)
@@ -214,15 +225,26 @@ async def _receive(bot: Bot, recording: Recording, progress: Progress) -> None:
                 raise VisavisError(f"the session ended before the speech was over: {received.reason}")
 
 
+def named_emotion(words: str) -> tuple[str, float]:
+    """happy, or happy:0.5 for half of it."""
+    name, _, intensity = words.partition(":")
+    return name, float(intensity or 1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m client.talk", description=__doc__.splitlines()[0])
     parser.add_argument("--server", default="http://localhost:8080", metavar="URL", help="default: %(default)s")
     parser.add_argument("--character", metavar="NAME", help="who speaks (default: the server's first character)")
+    parser.add_argument("--face", metavar="TITLE", help="whose mouth moves, where the character has several faces")
+    parser.add_argument(
+        "--emotion", type=named_emotion, metavar="NAME[:0.5]", help="how all faces look, and how much of it (0 to 1)"
+    )
     parser.add_argument("--audio", type=Path, required=True, metavar="in.wav", help="what to say: any sound file")
     parser.add_argument("--out", type=Path, required=True, metavar="out.mp4", help="where to save the video")
     chosen = parser.parse_args(arguments)
     try:
-        seconds = asyncio.run(talk(chosen.server, chosen.character, chosen.audio, chosen.out))
+        told = chosen.server, chosen.character, chosen.audio, chosen.out, chosen.face, chosen.emotion
+        seconds = asyncio.run(talk(*told))
     except VisavisError as error:
         again = f"; try again in {error.retry_after_s:.0f} s" if error.retry_after_s else ""
         print(f"talk: {error}{again}", file=sys.stderr)

@@ -3,12 +3,14 @@
     python -m model.evaluate --speech runs/speech_test --out runs/scores
 
 Voices and sentences are ones it was never trained on. Beside it, a jaw that only follows loudness is scored by the same
-rule, because loudness alone earns a good correlation where there are pauses. Writes scores.json and sheets of frames.
+rule, because loudness alone earns a good correlation where there are pauses. Emotions are read off the picture by a
+classifier, and of two people the silent one is watched. Writes scores.json and sheets of frames.
 """
 
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,50 +19,19 @@ import torch
 from PIL import Image
 
 from model.audio import windows_of
-from model.generator import Generator
+from model.generator import NEUTRAL, Emotion, Generator
 from model.loading import load
 from model.motion import Motion, idle_motion
+from model.probe import EmotionProbe, MouthProbe
 from model.train.augment import AugmentConfig
-from model.train.pictures import FPS, pose_at, random_motion, random_mouth
+from model.train.pictures import FPS, pose_at
 from model.train.speech import Corpus
-from model.train.world import CHARACTERS, Look, mouth_box, render
+from model.train.world import CHARACTERS, render
+from model.train.world_scene import Scene
 
-SECONDS = 8.0
-PROBE_PICTURES = 500
+SECONDS, EMOTION_SECONDS = 8.0, 3.0
 CLOSED, OPEN = 0.08, 0.2
 MAX_LAG_FRAMES = 5
-
-
-class MouthProbe:
-    """Reads a character's mouth off its pictures: a ridge regression fitted on true renders at all poses."""
-
-    def __init__(self, look: Look, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        x0, y0, x1, y1 = mouth_box(look, 256)
-        self._box = slice(max(0, y0 - 10), min(256, y1 + 10)), slice(max(0, x0 - 12), min(256, x1 + 12))
-        pictures, mouths = [], []
-        for _ in range(PROBE_PICTURES):
-            motion, mouth = random_motion(rng, 1), random_mouth(rng, 1)
-            pictures.append(render(look, pose_at(motion, mouth, 0), 256))
-            mouths.append(mouth[0])
-        x, y = self._features(np.stack(pictures)), np.stack(mouths)
-        self._mean = x.mean(0)
-        x = x - self._mean
-        kernel = x @ x.T
-        ridge = 1e-3 * np.trace(kernel) / len(x)
-        self._weights = x.T @ np.linalg.solve(kernel + ridge * np.eye(len(x)), y - y.mean(0))
-        self._offset = y.mean(0)
-
-    def _features(self, frames: np.ndarray) -> np.ndarray:
-        cut = frames[:, *self._box].astype(np.float32) / 255
-        rows, columns = (n // 3 * 3 for n in cut.shape[1:3])
-        cut = cut[:, :rows, :columns].reshape(len(cut), rows // 3, 3, columns // 3, 3, 3).mean((2, 4))
-        flat = cut.reshape(len(cut), -1)
-        return np.concatenate((flat, flat**2), 1)
-
-    def read(self, frames: np.ndarray) -> np.ndarray:
-        """frames f h w 3 -> f 4: open, width, round, bite."""
-        return (self._features(frames) - self._mean) @ self._weights + self._offset
 
 
 @dataclass(frozen=True)
@@ -78,12 +49,14 @@ class Take:
 
 
 @torch.inference_mode()
-def film(generator: Generator, character: str, pcm: np.ndarray, seed: int) -> np.ndarray:
-    """The frames of a whole recording, chunk by chunk through the streaming path."""
-    config = generator.preset.audio
+def film(
+    generator: Generator, character: str, sounds: np.ndarray, seed: int, emotions: Sequence[Emotion] | None = None
+) -> np.ndarray:
+    """The frames of whole recordings, one for each face (n samples), chunk by chunk through the streaming path."""
     state, frames = generator.open(character, seed), []
-    for window in windows_of(torch.from_numpy(pcm)[None], config)[0].numpy():
-        made, (state,) = generator.step([state], [window[None]])
+    windows = windows_of(torch.from_numpy(sounds), generator.preset.audio).transpose(0, 1)
+    for chunk in windows.numpy():
+        made, (state,) = generator.step([state], [chunk], emotions and [emotions])
         frames.append(made[0])
     return np.concatenate(frames)
 
@@ -93,7 +66,7 @@ def take(generator: Generator, character: str, clip, seed: int, probe: MouthProb
     mouth = clip.mouth[: 4 * count].reshape(-1, 4, 4).mean(1)
     phones = clip.phones[: 4 * count].reshape(-1, 4)
     pcm = clip.pcm_16k[: count * 640].astype(np.float32)
-    frames = film(generator, character, pcm, seed)[:count]
+    frames = film(generator, character, pcm[None], seed)[:count]
     motion = motion_of(generator, seed, count)
     look = CHARACTERS[character]
     truth = np.stack([render(look, pose_at(motion, mouth, f), 256) for f in range(count)])
@@ -194,6 +167,58 @@ def motion_size(values: np.ndarray, where: np.ndarray) -> float:
     return float(np.abs(np.diff(values))[both].mean())
 
 
+# --- emotions, and two people ----------------------------------------------------------------------------------------
+
+
+def scene_of(character: str) -> Scene:
+    """The drawn people of a character, whose name is theirs."""
+    return Scene(tuple(CHARACTERS[name] for name in character.split("_")))
+
+
+def score_emotions(generator: Generator, characters: Sequence[str], corpus: Corpus, folder: Path) -> dict[str, float]:
+    """How often a classifier that knows true pictures of a character sees the emotion that was asked for, in speech."""
+    rng, names = np.random.default_rng(13), generator.info["emotions"]
+    probe = EmotionProbe([scene_of(character) for character in characters], names, seed=14)
+    seen, rows = {name: [] for name in names}, []
+    for character in characters:
+        (box,), row = scene_of(character).face_boxes(), []
+        for name in names:
+            pcm = corpus.sample(rng, EMOTION_SECONDS, augmented=False).pcm_16k.astype(np.float32)
+            frames = film(generator, character, pcm[None], seed=31, emotions=[(name, 0.0 if name == NEUTRAL else 1.0)])
+            settled = frames[len(frames) // 3 :]
+            seen[name] += [read == name for read in probe.read(settled, box)]
+            row.append(settled[-1])
+        rows.append(np.concatenate(row, 1))
+    Image.fromarray(np.concatenate(rows)[::2, ::2]).save(folder / "emotions.png")
+    shares = {f"emotion seen: {name}": float(np.mean(hits)) for name, hits in seen.items()}
+    return {"emotion seen": float(np.mean(list(shares.values())))} | shares
+
+
+def score_pair(generator: Generator, character: str, corpus: Corpus, folder: Path) -> dict[str, float]:
+    """Two people, one of whom speaks: each mouth against the sound that is its own, and against the other's."""
+    rng, scene, own, others, still = np.random.default_rng(15), scene_of(character), [], [], []
+    for speaker in (0, 1):
+        clip = corpus.sample(rng, SECONDS, augmented=False)
+        count = len(clip.mouth) // 4
+        mouth = clip.mouth[: 4 * count].reshape(-1, 4, 4).mean(1)[:, 0]
+        sounds = np.zeros((2, count * 640), np.float32)
+        sounds[speaker] = clip.pcm_16k[: count * 640]
+        frames = film(generator, character, sounds, seed=41)[:count]
+        speaks, listens = (MouthProbe(scene, person, seed=16).read(frames)[:, 0] for person in (speaker, 1 - speaker))
+        own.append(correlation(speaks, mouth))
+        others.append(abs(correlation(listens, mouth)))
+        still.append(float(np.abs(np.diff(listens)).mean() / np.abs(np.diff(speaks)).mean()))
+        start = int(np.argmax(mouth > OPEN))
+        Image.fromarray(np.concatenate(list(frames[start : start + 40 : 4]), 1)[::2, ::2]).save(
+            folder / f"{character}_{speaker}.png"
+        )
+    return {
+        "two people: opening of the one who speaks": float(np.mean(own)),
+        "two people: the silent mouth against the other's sound": float(np.max(others)),
+        "two people: motion of the silent mouth against the other's": float(np.max(still)),
+    }
+
+
 def sheet(takes: dict[str, Take], path: Path, every: int = 4, columns: int = 10) -> None:
     """For each character, generated frames above the true ones."""
     rows = []
@@ -221,12 +246,18 @@ def main() -> None:
     corpus = Corpus(options.speech, AugmentConfig(untouched=1.0, stretch=0))
     rng = np.random.default_rng(11)
     takes: dict[str, list[Take]] = {}
-    for character in options.only or generator.characters:
-        probe = MouthProbe(CHARACTERS[character], seed=12)
+    chosen = options.only or list(generator.characters)
+    alone = [name for name in chosen if len(generator.characters[name].faces) == 1]
+    for character in alone:
+        probe = MouthProbe(scene_of(character), 0, seed=12)
         clips = [corpus.sample(rng, SECONDS, augmented=False) for _ in range(options.takes)]
         takes[character] = [take(generator, character, clip, seed, probe) for seed, clip in enumerate(clips, 21)]
         logging.info("%s: opening %.2f", character, score(takes[character])["opening, pauses counted"])
     result = score([one for many in takes.values() for one in many])
+    if generator.info["emotions"]:
+        result |= score_emotions(generator, alone, corpus, options.out)
+    for pair in (name for name in chosen if name not in alone):
+        result |= score_pair(generator, pair, corpus, options.out)
     for name, value in result.items():
         logging.info("%-60s %8.3f", name, value)
     (options.out / "scores.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor
 from model.attention import CachedStream
 from model.audio import AudioEncoder
 from model.cache import KVCache
-from model.character import Character
+from model.character import Character, load_character
 from model.dit import Conditions, DiT
 from model.emotion import Feelings
 from model.motion import idle_motion, motion_inputs
+from model.prepared import preset_of
 from model.presets import Preset
 from model.rope import rope_table
 from model.sampler import shifted_sigmas, step_to
@@ -101,6 +103,24 @@ class Generator:
             self.characters[character], seed, chunk_index, chunk_index,
             rest.cache.clone(), rest.latent, rest.sound, list(rest.memory),
         )  # fmt: skip
+
+    def learn(self, folder: Path) -> Character:
+        """One more character, or one anew. Raises ValueError for a folder that is damaged or another preset's."""
+        if (preset := preset_of(folder)) != self.preset.name:
+            raise ValueError(f"character {folder.name} is for the preset {preset}, and this is {self.preset.name}")
+        character = load_character(folder)
+        expected = (self.preset.dit.in_channels, *self.preset.latent_size)
+        if character.ref_latents.shape != expected:
+            found = tuple(character.ref_latents.shape)
+            raise ValueError(f"character {folder.name} has latents of {found}, not {expected}: prepare it anew")
+        self.forget(folder.name)
+        self.characters[folder.name] = character
+        return character
+
+    def forget(self, name: str) -> None:
+        """Sessions that have the character keep it."""
+        self.characters.pop(name, None)
+        self._rest.pop(name, None)
 
     def at(self, state: State, chunk_index: int) -> State:
         """The state, to make this chunk next: chunks that nobody could have seen may be left out."""

@@ -1,15 +1,18 @@
 """From a preset's name to a generator that can serve: weights and characters from the repository, nothing downloaded."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from model.audio import AudioEncoder
 from model.character import Character, load_character
 from model.dit import DiT
 from model.generator import Generator
-from model.presets import PRESETS
+from model.presets import EMBEDDED, PRESETS
 from model.tiny_vae import TinyVAE
 from model.weights import load_parts
 
@@ -25,12 +28,42 @@ def load(preset: str, threads: int = 1) -> Generator:
     config = PRESETS[preset]
     audio, dit, vae = AudioEncoder(config.audio), DiT(config.dit), TinyVAE(config.vae)
     load_parts(WEIGHTS / f"{preset}.safetensors", {"audio": audio, "dit": dit, "vae": vae})
-    return Generator(config, audio, dit, vae, load_characters(CHARACTERS), dtype=fastest_dtype())
+    characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(preset))
+    return Generator(config, audio, dit, vae, characters, dtype=fastest_dtype(), emotions=emotions)
+
+
+def prepare(
+    generator: Generator, portrait: bytes, name: str, title: str, faces: str | None, anyway: bool, folder: Path,
+    tell: Callable[[str], None],
+) -> dict[str, float | bool]:  # fmt: skip
+    """A character of the generator's own preset, made of an upload into folder/name -> how well the model holds it.
+
+    Raises ValueError; one with a `fit` where the model cannot hold the picture."""
+    from model.portrait import read_portrait
+    from model.prepare import Order, parse_faces, prepare_embedded  # the detector waits until there is something to detect
+
+    if generator.preset.name != EMBEDDED.name:
+        raise ValueError(
+            f"a character of the preset {generator.preset.name} needs text encoders that a live server does not hold: make "
+            f"it with server.py prepare --checkpoint, then start the server again"
+        )
+    boxes = None if faces is None else parse_faces(faces)
+    order = Order(name, title, read_portrait(portrait), boxes, anyway=anyway)
+    return prepare_embedded(order, generator.vae, folder, tell, generator.preset).plain()
 
 
 def load_characters(folder: Path) -> dict[str, Character]:
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     return {path.name: load_character(path) for path in folders}
+
+
+def emotions_file(preset: str) -> Path:
+    return WEIGHTS / f"{preset}_emotions.safetensors"
+
+
+def load_emotions(path: Path) -> dict[str, Tensor]:
+    """Reference latents c h w of each emotion that a preset knows; none where it has no file of them."""
+    return {name: latents.float() for name, latents in load_file(path).items()} if path.exists() else {}
 
 
 def fastest_dtype() -> torch.dtype:

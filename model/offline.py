@@ -194,10 +194,15 @@ class KeptTokens:
 
 
 @torch.inference_mode()
-def sample(denoise: Denoiser, clip: Clip, noise: Tensor, config: SamplingConfig | None = None) -> Tensor:
+def sample(
+    denoise: Denoiser, clip: Clip, noise: Tensor, config: SamplingConfig | None = None,
+    begin: int = 0, resumable: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:  # fmt: skip
     """Noise b c t h w with at least the frames of `latent_frames` -> the clip's latents, of noise's type, frames kept only.
 
-    The released program draws its noise in float16, and keeps latents so. Raises ValueError where sizes do not fit."""
+    The released program draws its noise in float16, and keeps latents so. Before each step that needs no kept tokens
+    `resumable` is told its number and the latents; given as `begin` and `noise` they give the same clip without the steps
+    before. Raises ValueError where sizes do not fit."""
     config = config or SamplingConfig()
     frames, kept_frames = latent_frames(clip.audio_prompts.shape[FRAMES], config)
     if noise.shape[2] < frames:
@@ -206,9 +211,11 @@ def sample(denoise: Denoiser, clip: Clip, noise: Tensor, config: SamplingConfig 
         raise ValueError(f"reference latents must fill a window of {config.window}, got {clip.ref_latents.shape[2]}")
     clip = replace(clip, audio_prompts=_padded(clip.audio_prompts, frames * config.frames_per_latent))
     latents, kept = noise[:, :, :frames], None
-    for step in plan(config):
+    for number, step in enumerate(plan(config)[begin:], begin):
         if not step.cached:
             kept = None  # gigabytes at full size: free them before the next ones are made
+            if resumable:
+                resumable(number, latents)
         latents, kept = advance(denoise, clip, latents, step, kept, config)
     return latents[:, :, :kept_frames]
 

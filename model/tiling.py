@@ -4,7 +4,7 @@ Knows nothing of the network, which is a callable, nor of which way it goes. The
 is blended with its neighbour as that one was after its own blending, above before left. Layout: b c t h w.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,20 +33,25 @@ class Tiling:
 
 def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:
     """The network over all of x; what fits into one tile is one."""
+    return torch.cat(list(tiled_in_time(network, x, tiling)), 2)
+
+
+def tiled_in_time(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Iterator[Tensor]:
+    """The same, piece by piece in time, in the memory of two pieces."""
     if x.shape[2] <= tiling.frames:
-        return _over_space(network, x, tiling)
+        yield _over_space(network, x, tiling)
+        return
     seam = tiling.seam(tiling.frames_out)
-    kept, pieces = tiling.frames_out - seam, []
+    kept = tiling.frames_out - seam
     before: Tensor | None = None
     for start in range(0, x.shape[2], tiling.step(tiling.frames)):
         tile = _over_space(network, x[:, :, start : start + tiling.frames + 1], tiling)
         if before is None:
-            pieces.append(tile[:, :, : kept + 1])
+            yield tile[:, :, : kept + 1]
         else:
             tile = _blend(before, tile[:, :, 1:], 2, seam)
-            pieces.append(tile[:, :, :kept])
+            yield tile[:, :, :kept]
         before = tile
-    return torch.cat(pieces, 2)
 
 
 def _over_space(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:

@@ -5,7 +5,7 @@ Layout of every tensor: b c t h w (b c f H W for pictures). Pictures are in [-1,
 picture is a latent of its own, every later latent is four pictures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from math import log2
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.tiling import Tiling, tiled
+from model.tiling import Tiling, tiled, tiled_in_time
 from model.vae_layers import CausalConv, DownBlock, Memory, MiddleBlock, Stream, StreamNorm, UpBlock
 
 Factor = tuple[int, int, int]  # time, rows, columns
@@ -186,6 +186,10 @@ class VAE(nn.Module):
     def tiled_decode(self, latents: Tensor) -> Tensor:
         """A whole clip b c t h w -> b 3 4t-3 H W, in tiles as the released program decodes; see `tiled_encode`."""
         return tiled(lambda tile: self.decode(tile)[0], latents, self.config.decode_tiling)
+
+    def tiled_pictures(self, latents: Tensor) -> Iterator[Tensor]:
+        """What `tiled_decode` gives, in pieces of its frames, in the memory of two."""
+        yield from tiled_in_time(lambda tile: self.decode(tile)[0], latents, self.config.decode_tiling)
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Latents as the transformer has them."""

@@ -14,8 +14,9 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from model.evaluate import MouthProbe
+from model.probe import MouthProbe
 from model.train.world import CHARACTERS
+from model.train.world_scene import Scene
 from ops.figures import Figure
 from ops.listening import Listener, Picture, attend
 from ops.mouth import closed_below, closes_at
@@ -76,7 +77,7 @@ def mouth_openings(character: str, pictures: list[Picture]) -> np.ndarray:
     if character not in CHARACTERS:
         raise RuntimeError(f"the mouth of {character!r} cannot be read: it is none of {', '.join(CHARACTERS)}")
     images = np.stack([np.asarray(Image.open(BytesIO(picture.data))) for picture in pictures])
-    return MouthProbe(CHARACTERS[character], seed=1).read(images)[:, 0]
+    return MouthProbe(Scene((CHARACTERS[character],)), 0, seed=1).read(images)[:, 0]
 
 
 def last_sound_s(listener: Listener, clear_s: float) -> float:

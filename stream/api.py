@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from stream import docs, whip, ws
+from stream import docs, uploads, whip, ws
 from stream.config import ServerConfig
 from stream.manager import ServerFull, Sessions, UnknownCharacter
 from stream.metrics import Metrics
@@ -27,6 +27,7 @@ from stream.problem import Problem
 from stream.protocol import SUBPROTOCOL
 from stream.request import read_json, session_of
 from stream.session import Session, SessionOptions
+from stream.uploads import Uploads
 
 SCHEMAS = "#/components/schemas/"
 PAGE_FILES = {
@@ -85,9 +86,14 @@ class SessionStatus(SessionView):
 
 
 class CharacterView(BaseModel):
+    """Who is in the picture, and how they can look."""
+
     name: str
     title: str
     picture: str
+    faces: list[str]  # titles, one or more
+    emotions: list[str]  # empty where the model shows none
+    own: bool  # uploaded or prepared by the user: it can be deleted
 
 
 class Readiness(BaseModel):
@@ -117,7 +123,7 @@ def create_app(config: ServerConfig, sessions: Sessions, pool, metrics: Metrics)
     _add_sessions(app, config, sessions)
     app.include_router(whip.router(sessions, config.ice_servers, metrics))
     _add_socket(app, sessions, metrics)
-    _add_characters(app, pool)
+    _add_characters(app, pool, Uploads(pool, Path(config.characters)))
     _add_operations(app, sessions, pool, metrics)
     _add_page(app)
     return app
@@ -225,14 +231,24 @@ def _add_socket(app: FastAPI, sessions: Sessions, metrics: Metrics) -> None:
             await ws.Connection(socket, session, seats).run()
 
 
-def _add_characters(app: FastAPI, pool) -> None:
+def _add_characters(app: FastAPI, pool, own: Uploads) -> None:
+    def view(name: str) -> dict:
+        one = pool.characters[name]
+        return {
+            "name": name,
+            "title": one.title,
+            "picture": f"/v1/characters/{name}/picture",
+            "faces": list(one.faces),
+            "emotions": list(pool.info.emotions),
+            "own": own.own(name),
+        }
+
+    app.include_router(uploads.router(own, view))
+
     @app.get("/v1/characters", tags=["Characters"])
     async def characters() -> list[CharacterView]:
         """Who can be spoken with."""
-        return [
-            CharacterView(name=name, title=one.title, picture=f"/v1/characters/{name}/picture")
-            for name, one in pool.characters.items()
-        ]
+        return [CharacterView(**view(name)) for name in pool.characters]
 
     @app.get("/v1/characters/{name}/picture", response_class=FileResponse, tags=["Characters"])
     async def picture(name: str) -> FileResponse:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -50,6 +52,12 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+def user_characters() -> str:
+    """Where the user's own characters lie unless another folder is named."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return str(Path(data) / "visavis" / "characters")
+
+
 @dataclass(frozen=True)
 class ServerConfig:
     """Everything a running server was told. Built once, by server.py, and handed down."""
@@ -64,6 +72,7 @@ class ServerConfig:
     allow_origins: tuple[str, ...] = ()  # besides the server's own; "*" allows all
     log_level: str = "info"
     loader: str = "model.loading:load"
+    characters: str = field(default_factory=user_characters)  # folder of the user's own
     session_idle_s: float = 10.0  # a session that nobody is attached to is closed after this
 
     def __post_init__(self) -> None:

@@ -1,4 +1,7 @@
-"""What a session tells its listeners, as frozen dataclasses. Knows nothing of how a listener is reached."""
+"""What a session tells its listeners, as frozen dataclasses. Knows nothing of how a listener is reached.
+
+`face` is the index of the face that an event is about.
+"""
 
 from dataclasses import dataclass
 
@@ -8,6 +11,7 @@ class SpeechStarted:
     """The voice detector heard speech begin; `t_s` is the media position, in seconds since the session began."""
 
     t_s: float
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,7 @@ class SpeechStopped:
     """The voice detector heard speech end at media position `t_s`."""
 
     t_s: float
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class PlaybackStarted:
     position_ms: int
     pts_48k: int
     released_at: float  # monotonic seconds
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class PlaybackProgress:
     segment: int
     position_ms: int
     buffered_ms: int
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class PlaybackFinished:
     segment: int
     position_ms: int
     interrupted: bool
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class MarkReached:
     name: str
     segment: int
     offset_ms: int
+    face: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Credit:
 
     buffered_ms: int
     available_ms: int
+    face: int = 0
 
 
 @dataclass(frozen=True)

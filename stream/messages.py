@@ -6,8 +6,19 @@ No tensors, no sockets. Both ends are one program's, so pickle is safe between t
 import pickle
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _LENGTH = struct.Struct("<I")
+
+
+class Emotion(NamedTuple):
+    """How a face is to look."""
+
+    name: str
+    intensity: float  # 0 … 1
+
+
+NEUTRAL = Emotion("neutral", 0.0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class PresetInfo:
     lookahead_samples: int
     max_batch: int
     steps: int  # denoising steps when there is time
+    emotions: tuple[str, ...] = ()  # what the model can show; none where it was not trained for it
 
     @property
     def samples_per_frame(self) -> int:
@@ -52,6 +64,7 @@ class CharacterInfo:
     name: str
     title: str
     picture: str  # path of a PNG
+    faces: tuple[str, ...]  # titles of the people in the picture, at least one
 
 
 # server -> worker
@@ -69,7 +82,8 @@ class Open:
 class ChunkJob:
     session: int
     index: int
-    window_s16: bytes  # window_samples of int16, little endian
+    windows_s16: bytes  # for each face window_samples of int16, little endian
+    emotions: tuple[Emotion, ...]  # of each face; in every job, so that a new worker needs no history
     slot: int  # of the frame ring, chosen by the server
 
 
@@ -89,6 +103,31 @@ class Attach:
 @dataclass(frozen=True)
 class Close:
     session: int
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make a character of a picture, while sessions go on; `Preparing` and then `Prepared` or `NotPrepared` follow."""
+
+    job: int
+    name: str
+    title: str
+    portrait: bytes  # an encoded picture, as it came
+    faces: str | None  # x0,y0,x1,y1;… in pixels; None: to be found
+    anyway: bool  # even where the model cannot hold it
+    folder: str  # of the user's characters
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Another worker has prepared a character."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    character: str
 
 
 @dataclass(frozen=True)
@@ -128,6 +167,26 @@ class Failed:
 
     session: int
     message: str
+
+
+@dataclass(frozen=True)
+class Preparing:
+    job: int
+    stage: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    job: int
+    character: CharacterInfo
+    fit: dict[str, float | bool]  # how well the model holds the picture, where that was measured
+
+
+@dataclass(frozen=True)
+class NotPrepared:
+    job: int
+    message: str
+    fit: dict[str, float | bool] | None = None  # where that is the reason
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stream.mix import mix, with_voices
 from stream.timing import PLAYBACK_RATE
 
 
@@ -23,7 +24,7 @@ class Tick:
     picture_index: int  # the frame number `frame` was made for: `index`, or less when it is late or repeated
     repeated: bool  # the picture of the tick before, again
     late_s: float  # how long after its deadline it left
-    pcm_48k: np.ndarray  # int16, the sound of this interval, always complete
+    pcm_48k: np.ndarray  # int16, the sound of this interval, always complete: all voices together
     pts_48k: int  # index of its first sample on the session's clock
     speech_segment: int | None = None  # queued segment heard in it
     stamps: dict[str, float] = field(default_factory=dict)  # capture, chunk, pictures, pace -> monotonic seconds
@@ -63,7 +64,7 @@ class Pacer:
         self._base: float | None = None  # None until the first picture
         self._settling_since = 0.0
         self._required: deque[tuple[float, float]] = deque()  # (arrival, smallest base that would have served it)
-        self._sound = np.zeros(0, np.int16)
+        self._voices = np.zeros((1, 0), np.int16)  # sound that has not left, a row for each face
         self._sound_first = 0  # position of its first sample
         self._captures: deque[tuple[int, float]] = deque(maxlen=256)  # (frame, when its last sample came)
         self._pictures: dict[int, _Picture] = {}
@@ -85,13 +86,14 @@ class Pacer:
         """When a frame is to leave, as things stand; None before the first picture."""
         return None if self._base is None else self._base + index / self._fps
 
-    def push_sound(self, first_sample: int, pcm_48k: np.ndarray, arrivals: dict[int, float]) -> None:
-        """Sound in order, without gaps; `arrivals` tells when the last sample of each frame completed by it came."""
-        assert first_sample == self._sound_first + len(self._sound), "sound must come in order and without gaps"
-        self._sound = np.concatenate([self._sound, pcm_48k])
+    def push_sound(self, first_sample: int, voices_48k: np.ndarray, arrivals: dict[int, float]) -> None:
+        """Sound of each face, in order, without gaps; `arrivals` tells when the last sample of each frame completed by
+        it came."""
+        assert first_sample == self._sound_end, "sound must come in order and without gaps"
+        self._voices = np.concatenate([with_voices(self._voices, len(voices_48k)), voices_48k], axis=1)
         self._captures.extend(arrivals.items())
         if self._base is None:  # nothing is released yet; a picture for older sound will not come
-            self._drop_sound_before(self._sound_first + len(self._sound) - PLAYBACK_RATE)
+            self._drop_sound_before(self._sound_end - PLAYBACK_RATE)
 
     def push_pictures(
         self,
@@ -143,7 +145,7 @@ class Pacer:
         captured = self._captured(index)
         if captured is not None:
             stamps["capture"] = captured
-        pcm_48k = self._sound[: self._samples]
+        pcm_48k = mix(self._voices[:, : self._samples])
         self._drop_sound_before((index + 1) * self._samples)
         self._follow(now, quiet)
         return Tick(
@@ -158,12 +160,14 @@ class Pacer:
             stage_s=self._shown.stage_s if self._shown else {},
         )
 
-    def clear(self) -> None:
-        """Fade all sound that has not left into silence. Pictures go on."""
-        fade = min(len(self._sound), round(self._config.fade_s * PLAYBACK_RATE))
-        silenced = np.zeros_like(self._sound)
-        silenced[:fade] = self._sound[:fade] * np.linspace(1.0, 0.0, fade, dtype=np.float32)
-        self._sound = silenced
+    def clear(self, face: int | None = None) -> None:
+        """Fade all sound that has not left into silence, or one face's. Pictures go on."""
+        silenced = self._voices.copy()  # ticks that left may share the old one
+        voices = silenced if face is None else silenced[face : face + 1]
+        fade = min(voices.shape[1], round(self._config.fade_s * PLAYBACK_RATE))
+        voices[:, :fade] = voices[:, :fade] * np.linspace(1.0, 0.0, fade, dtype=np.float32)
+        voices[:, fade:] = 0
+        self._voices = silenced
 
     def _show_newest(self, index: int) -> bool:
         """Put the newest picture that is not ahead of the sound on screen; False if none is newer than what is."""
@@ -197,8 +201,12 @@ class Pacer:
         slowest = sorted((required for _, required in self._required), reverse=True)
         return slowest[1] if len(slowest) >= self._config.forgive_after else slowest[0]
 
+    @property
+    def _sound_end(self) -> int:
+        return self._sound_first + self._voices.shape[1]
+
     def _sound_complete(self, ahead: int = 0) -> bool:
-        return self._sound_first + len(self._sound) >= (self.next_index + 1 + ahead) * self._samples
+        return self._sound_end >= (self.next_index + 1 + ahead) * self._samples
 
     def _skip(self) -> None:
         self.next_index += 1
@@ -211,7 +219,7 @@ class Pacer:
         return self._captures[0][1] if self._captures and self._captures[0][0] == index else None
 
     def _drop_sound_before(self, position: int) -> None:
-        gone = min(len(self._sound), max(0, position - self._sound_first))
-        self._sound = self._sound[gone:]
+        gone = min(self._voices.shape[1], max(0, position - self._sound_first))
+        self._voices = self._voices[:, gone:]
         self._sound_first += gone
 

@@ -23,10 +23,12 @@ from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.sdp import SessionDescription
 
-from stream import events
+from stream import events, protocol
 from stream.aiortc_fixes import BitratePolicy, ConsentConfig, PeerConnection
 from stream.config import IceServer
 from stream.encoder import EncoderHub
+from stream.expression import NotThere
+from stream.messages import PresetInfo
 from stream.offer import (
     MAX_CANDIDATES,
     BadOffer,
@@ -64,11 +66,16 @@ class PeerConfig:
 class Conversation(Protocol):
     """What a peer needs of a session."""
 
+    character: str
+    faces: tuple[str, ...]
+    info: PresetInfo
     encoders: EncoderHub
 
     def attach(self) -> None: ...
     def detach(self) -> None: ...
-    def push_microphone(self, pcm_s16: np.ndarray, rate: int) -> None: ...
+    def face(self, named: int | str | None) -> int: ...
+    def push_microphone(self, pcm_s16: np.ndarray, rate: int, face: int = 0, source: object = None) -> None: ...
+    def show_emotion(self, name: str, intensity: float = 1.0, face: int | None = None) -> None: ...
     def events(self) -> Subscription[events.SessionEvent]: ...
     def stats(self) -> dict: ...
 
@@ -104,6 +111,7 @@ class Peer:
         )
         self._tracks: dict[str, AvatarTrack] = {}
         self._microphone: Microphone | None = None
+        self._face = 0  # whom it speaks for
         self._offer: SessionDescription | None = None
         self._candidate_count = 0
         self._pending_candidates: asyncio.Queue[RTCIceCandidate | None] = asyncio.Queue(MAX_CANDIDATES + 8)
@@ -234,6 +242,9 @@ class Peer:
             self._channel = channel
             channel.on("message", self._on_message)
             self._channel_opened.set()
+            session = self.session
+            faces, emotions = list(session.faces), list(session.info.emotions)
+            self._say({"type": "ready", "character": session.character, "faces": faces, "emotions": emotions})
 
     def _on_message(self, message: str | bytes) -> None:
         if len(message) > MAX_CHANNEL_MESSAGE:
@@ -244,9 +255,24 @@ class Peer:
             return
         if isinstance(word, dict) and isinstance(word.get("ping"), (int, float)):
             self._say({"pong": word["ping"]})
+        elif isinstance(word, dict) and "type" in word:
+            try:
+                self._obey(protocol.decode_channel(message))
+            except (protocol.ProtocolError, NotThere) as error:
+                self._say({"type": "error", "code": error.code, "message": str(error)})
+
+    def _obey(self, message: protocol.ChannelMessage) -> None:
+        if self.direction == "whep":
+            raise protocol.ProtocolError("only_watching", "this connection only watches; speak through /rtc or /whip")
+        face = None if message.face is None else self.session.face(message.face)
+        match message:
+            case protocol.Voice():
+                self._face = face
+            case protocol.Emotion():
+                self.session.show_emotion(message.name, message.intensity, face)
 
     def _push_microphone(self, pcm_s16: np.ndarray, rate: int) -> None:
-        self.session.push_microphone(pcm_s16, rate)
+        self.session.push_microphone(pcm_s16, rate, self._face, source=self)
 
     # life
 
@@ -332,10 +358,10 @@ class Peer:
 def event_message(event: events.SessionEvent) -> dict:
     """A session event as the data channel carries it; the voice detector's two are one message with a state."""
     match event:
-        case events.SpeechStarted(t_s):
-            return {"type": "vad", "speaking": True, "t_s": t_s}
-        case events.SpeechStopped(t_s):
-            return {"type": "vad", "speaking": False, "t_s": t_s}
+        case events.SpeechStarted(t_s, face):
+            return {"type": "vad", "speaking": True, "t_s": t_s, "face": face}
+        case events.SpeechStopped(t_s, face):
+            return {"type": "vad", "speaking": False, "t_s": t_s, "face": face}
         case _:
             return {"type": type(event).__name__.lower(), **asdict(event)}
 

@@ -6,6 +6,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,15 @@ from stream.messages import (
     Close,
     Decoder,
     Done,
+    Emotion,
     Failed,
+    Forget,
+    Learn,
+    NotPrepared,
     Open,
+    Prepare,
+    Prepared,
+    Preparing,
     PresetInfo,
     Ready,
     Step,
@@ -98,18 +106,20 @@ class Pool:
     """All methods are for the event loop's thread; none blocks."""
 
     def __init__(
-        self, loader: str, preset: str, workers: int, threads: int, metrics: Metrics, clock: Clock | None = None
-    ) -> None:
+        self, loader: str, preset: str, workers: int, threads: int, metrics: Metrics, clock: Clock | None = None,
+        characters: str | None = None,
+    ) -> None:  # fmt: skip
         self.info: PresetInfo | None = None
         self.characters: dict[str, CharacterInfo] = {}
         self.on_chunk: Callable[[int, int, np.ndarray, dict[str, float]], None] = lambda *_: None
         self.on_failed: Callable[[int, str], None] = lambda *_: None  # a session that got no more chances, and why
-        self._arguments = (loader, preset, threads)
+        self._arguments = (loader, preset, threads, characters)
         self._wanted = workers
         self._metrics = metrics
         self._clock = clock or Clock()
         self._workers: dict[int, _Worker] = {}
         self._sessions: dict[int, _Session] = {}
+        self._jobs: dict[int, tuple[_Worker, Callable[[object], None]]] = {}  # of characters being prepared
         self._ring: FrameRing | None = None
         self._started: asyncio.Future[PresetInfo] | None = None
         self._stopping = False
@@ -141,8 +151,9 @@ class Pool:
         self._sessions[session] = _Session(character, seed, chunk_index, worker)
         worker.pipe.send(Open(session, character, seed, chunk_index))
 
-    def submit(self, session: int, chunk, due: float) -> None:
-        """An AudioChunk of a session; `on_chunk` follows, or nothing if it would come too late to be shown."""
+    def submit(self, session: int, chunk, emotions: tuple[Emotion, ...], due: float) -> None:
+        """An AudioChunk of a session, and how its faces look; `on_chunk` follows, or nothing if it would come too late
+        to be shown."""
         held = self._sessions.get(session)
         if held is None:
             return
@@ -152,7 +163,7 @@ class Pool:
             self._metrics.chunk_dropped(self.info.frames_per_chunk)
             return
         dropped = worker.scheduler.dropped
-        worker.scheduler.submit(Waiting(session, chunk.index, due, self._clock.now(), chunk.window_s16))
+        worker.scheduler.submit(Waiting(session, chunk.index, due, self._clock.now(), chunk.windows_s16, emotions))
         self._run_next(worker)
         self._count_dropped(worker.scheduler.dropped - dropped)
 
@@ -162,6 +173,26 @@ class Pool:
             if held.worker.scheduler:
                 held.worker.scheduler.forget(session)
             held.worker.pipe.send(Close(session))
+
+    def prepare(self, wish: Prepare, tell: Callable[[object], None]) -> None:
+        """`tell` gets each Preparing, and at the end Prepared or NotPrepared; then all workers know the character."""
+        ready = [worker for worker in self._workers.values() if worker.scheduler]
+        if not ready:
+            tell(NotPrepared(wish.job, "the model is being started again: try again in a moment"))
+            return
+        carried = [one.worker.number for one in self._sessions.values()]
+        worker = min(ready, key=lambda w: carried.count(w.number))
+        self._jobs[wish.job] = (worker, tell)
+        worker.pipe.send(wish)
+
+    def in_use(self, character: str) -> bool:
+        return any(session.character == character for session in self._sessions.values())
+
+    def forget(self, character: str) -> None:
+        """Its folder must be gone: a worker that starts anew learns what is there."""
+        self.characters.pop(character, None)
+        for worker in self._workers.values():
+            worker.pipe.send(Forget(character))
 
     async def stop(self) -> None:
         """Idempotent. Leaves no worker and no shared memory."""
@@ -226,6 +257,8 @@ class Pool:
                 self._done(worker, message)
             case Failed(session, text):
                 self._failed(worker, session, text)
+            case Preparing() | Prepared() | NotPrepared():
+                self._prepared(worker, message)
             case Unusable(text):
                 if self._started and not self._started.done():
                     self._started.set_exception(PoolFailed(text))
@@ -233,7 +266,8 @@ class Pool:
 
     def _ready(self, worker: _Worker, message: Ready) -> None:
         self.info = message.info
-        self.characters = {one.name: one for one in message.characters}
+        # Of a worker that starts anew nothing is new, and it may not have heard yet of what came or went meanwhile.
+        self.characters = self.characters or {one.name: one for one in message.characters}
         if self._ring is None:
             self._ring = FrameRing(self.info, self._wanted * self.info.max_batch * SLOTS_PER_WORKER)
         worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s, message.share_of_more)
@@ -244,6 +278,16 @@ class Pool:
         if not self._started.done() and sum(bool(one.scheduler) for one in self._workers.values()) == self._wanted:
             self._started.set_result(self.info)
         log.info("worker %d serves; a chunk takes %s ms", worker.number, [round(c * 1000, 1) for c in message.cost_s])
+
+    def _prepared(self, worker: _Worker, message: Preparing | Prepared | NotPrepared) -> None:
+        if isinstance(message, Prepared):
+            name, picture = message.character.name, Path(message.character.picture)
+            self.characters[name] = message.character
+            for other in self._workers.values():
+                if other is not worker:
+                    other.pipe.send(Learn(str(picture.parent)))
+        _, tell = self._jobs[message.job] if isinstance(message, Preparing) else self._jobs.pop(message.job)
+        tell(message)
 
     def _run_next(self, worker: _Worker) -> None:
         if worker.running or worker.scheduler is None:
@@ -258,7 +302,7 @@ class Pool:
         assert None not in worker.slots, "one batch runs per worker, and the ring holds more than one of each"
         worker.running, worker.sent_at = batch, now
         jobs = zip(batch.jobs, worker.slots, strict=True)
-        step = Step(tuple(ChunkJob(j.session, j.index, j.window_s16, slot) for j, slot in jobs), batch.steps)
+        step = Step(tuple(ChunkJob(j.session, j.index, j.windows_s16, j.emotions, slot) for j, slot in jobs), batch.steps)
         worker.watchdog = asyncio.get_running_loop().call_later(HANG_S, self._kill_hung, worker)
         worker.pipe.send(step)
 
@@ -315,6 +359,8 @@ class Pool:
         for slot in worker.slots:
             self._ring.give_back(slot)
         worker.slots, worker.running = [], None
+        for job in [job for job, (doing, _) in self._jobs.items() if doing is worker]:
+            self._prepared(worker, NotPrepared(job, "the process that prepared the picture ended: try again"))
         if not self._started.done():
             self._started.set_exception(PoolFailed("a worker ended before it was ready; its log says why"))
         if self._started.exception():

@@ -118,6 +118,9 @@ class Request(Message):
 # What a client sends -------------------------------------------------------------------------------------------------
 
 
+Face = Annotated[int, Field(strict=True, ge=0)] | Annotated[str, Field(strict=True, min_length=1)]  # index or title
+
+
 class Output(Request):
     """What this connection wants back. `none` and `false` make it a remote control that only hears events."""
 
@@ -126,12 +129,24 @@ class Output(Request):
 
 
 class Configure(Request):
-    """First message of a connection, answered by `session.ready`. Sent again, it may change the input only."""
+    """First message of a connection, answered by `session.ready`. Sent again, it may change the input only.
+
+    `face` says what this connection sends; `session.ready` lists the faces, and without it the first one speaks.
+    """
 
     type: Literal["session.configure"] = "session.configure"
     input_rate: Annotated[int, Field(strict=True, ge=MIN_RATE, le=MAX_RATE)] = 16_000
     mode: Literal["speech", "live"] = "speech"  # speech: queued, any pace; live: a microphone, as it happens
+    face: Face | None = None
     output: Output = Output()
+
+
+class SegmentStart(Request):
+    """Gives a segment to another face than the connection's, ahead of its sound; the number stays that face's."""
+
+    type: Literal["segment.start"] = "segment.start"
+    segment_id: Annotated[int, Field(ge=0, lt=2**32)]
+    face: Face
 
 
 class SegmentEnd(Request):
@@ -140,9 +155,19 @@ class SegmentEnd(Request):
 
 
 class Clear(Request):
-    """Stop speaking now: drops everything not yet spoken, at every stage."""
+    """Stop speaking now: drops everything not yet spoken, at every stage; of one face, or of all."""
 
     type: Literal["clear"] = "clear"
+    face: Face | None = None
+
+
+class Emotion(Request):
+    """How one face, or all, look from the next chunk on. `session.ready` lists the emotions; anyone attached may ask."""
+
+    type: Literal["emotion"] = "emotion"
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    intensity: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    face: Face | None = None
 
 
 class Mark(Request):
@@ -152,6 +177,13 @@ class Mark(Request):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     segment_id: Annotated[int, Field(ge=0, lt=2**32)] = 0
     offset_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 0
+
+
+class Voice(Request):
+    """On the data channel of a WebRTC connection: whom its microphone speaks for from now on."""
+
+    type: Literal["voice"] = "voice"
+    face: Face
 
 
 class Ping(Request):
@@ -165,12 +197,25 @@ class CloseSession(Request):
     type: Literal["session.close"] = "session.close"
 
 
-ClientMessage = Annotated[Configure | SegmentEnd | Clear | Mark | Ping | CloseSession, Field(discriminator="type")]
+ClientMessage = Annotated[
+    Configure | SegmentStart | SegmentEnd | Clear | Mark | Emotion | Ping | CloseSession, Field(discriminator="type")
+]
 _client_message: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
+ChannelMessage = Annotated[Emotion | Voice, Field(discriminator="type")]
+_channel_message: TypeAdapter[ChannelMessage] = TypeAdapter(ChannelMessage)
 
 
 def decode_control(text: str) -> ClientMessage:
     """A client's text frame as a message; raises ProtocolError that says what is wrong with it."""
+    return _decoded(text, _client_message)
+
+
+def decode_channel(text: str) -> ChannelMessage:
+    """The same for the data channel of a WebRTC connection."""
+    return _decoded(text, _channel_message)
+
+
+def _decoded(text: str, known: TypeAdapter) -> Request:
     if len(text) > MAX_TEXT_BYTES:
         raise ProtocolError("frame_too_large", f"text of {len(text)} characters; at most {MAX_TEXT_BYTES}")
     try:
@@ -182,7 +227,7 @@ def decode_control(text: str) -> ClientMessage:
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise ProtocolError("bad_json", 'a control message is a JSON object with a "type"')
     try:
-        return _client_message.validate_python(fields)
+        return known.validate_python(fields)
     except ValidationError as error:
         raise _explained(fields["type"], error) from None
 
@@ -190,19 +235,16 @@ def decode_control(text: str) -> ClientMessage:
 def _explained(kind: str, error: ValidationError) -> ProtocolError:
     first = error.errors()[0]
     if first["type"] == "union_tag_invalid":
-        return ProtocolError("unknown_message", f"message type {kind[:80]!r} is not known; known: {_client_types()}")
+        known = first["ctx"]["expected_tags"].replace("'", "")
+        return ProtocolError("unknown_message", f"message type {kind[:80]!r} is not known; known: {known}")
     where = ".".join(str(part) for part in first["loc"][1:])
     if where == "input_rate":
         return ProtocolError(
             "bad_rate", f"input_rate must be a whole number from {MIN_RATE} to {MAX_RATE}: {first['msg']}"
         )
+    if where.partition(".")[0] == "face":  # one of two types: pydantic's words are about the first
+        return ProtocolError("bad_message", f"{kind}: face: an index from 0 or a title, as in session.ready")
     return ProtocolError("bad_message", f"{kind}: {where}: {first['msg']}")
-
-
-def _client_types() -> str:
-    return ", ".join(
-        message.model_fields["type"].default for message in (Configure, SegmentEnd, Clear, Mark, Ping, CloseSession)
-    )
 
 
 # What the server sends -----------------------------------------------------------------------------------------------
@@ -235,8 +277,11 @@ class Ready(Message):
     protocol: str = SUBPROTOCOL
     session: str
     character: str
+    faces: list[str]  # titles of the people in the picture, one or more
+    emotions: list[str]  # empty where the model shows none
     input_rate: int
     mode: str
+    face: int  # who says what this connection sends
     output: Media
     limits: Limits
     latency: Latency
@@ -249,6 +294,7 @@ class PlaybackStarted(Message):
     segment_id: int
     pts_us: int
     t_server: float
+    face: int = 0
 
 
 class PlaybackProgress(Message):
@@ -256,6 +302,7 @@ class PlaybackProgress(Message):
     segment_id: int
     position_ms: float
     buffered_ms: float
+    face: int = 0
 
 
 class PlaybackFinished(Message):
@@ -264,6 +311,7 @@ class PlaybackFinished(Message):
     pts_us: int
     position_ms: float
     interrupted: bool
+    face: int = 0
 
 
 class Cleared(Message):
@@ -278,28 +326,32 @@ class MarkReached(Message):
     name: str
     segment_id: int
     pts_us: int
+    face: int = 0
 
 
 class Credit(Message):
-    """How much is queued and how much more may be sent before the high-water mark.
+    """How much is queued for a face and how much more may be sent before the high-water mark.
 
-    `received_ms` is all sound this connection had sent by then, so that a sender can account for what is on its way.
+    `received_ms` is all sound this connection had sent for it by then, so that a sender can account for what is on its way.
     """
 
     type: Literal["credit"] = "credit"
     received_ms: float
     buffered_ms: float
     free_ms: float
+    face: int = 0
 
 
 class VadStart(Message):
     type: Literal["vad.start"] = "vad.start"
     pts_us: int
+    face: int = 0
 
 
 class VadEnd(Message):
     type: Literal["vad.end"] = "vad.end"
     pts_us: int
+    face: int = 0
 
 
 class Pong(Message):

@@ -25,16 +25,22 @@ def session_of(sessions: Sessions, session_id: str) -> Session:
         raise Problem(404, "no such session; it may have ended, make a new one with POST /v1/sessions") from None
 
 
-async def read_text(request: Request, media_type: str, limit: int) -> str:
-    """The body, if it is of this type and size; raises Problem 415, 413 or 400."""
+async def read_bytes(request: Request, media_types: tuple[str, ...], limit: int) -> bytes:
+    """The body, if it is of one of these types and of this size; raises Problem 415 or 413."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != media_type:
-        raise Problem(415, f"send Content-Type: {media_type}", {"Accept-Post": media_type})
+    if content_type not in media_types:
+        raise Problem(415, f"send Content-Type: {' or '.join(media_types)}", {"Accept-Post": ", ".join(media_types)})
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > limit:
             raise Problem(413, f"the body is larger than {limit} bytes", {"Connection": "close"})
+    return bytes(body)
+
+
+async def read_text(request: Request, media_type: str, limit: int) -> str:
+    """The body, if it is of this type and size; raises Problem 415, 413 or 400."""
+    body = await read_bytes(request, (media_type,), limit)
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -5,6 +5,7 @@ and a live microphone would wait for them. Here an output sample is ready as soo
 are the longer) samples after it are known, 0.3 to 2 ms, and it sits exactly at its own time: no delay to correct.
 """
 
+from copy import copy
 from functools import lru_cache
 from math import gcd
 
@@ -69,6 +70,12 @@ class Resampler:
     def silence(self) -> None:
         """Let what the filter still remembers be silence; positions stay."""
         self._history = np.zeros_like(self._history)
+
+    def silent_twin(self) -> "Resampler":
+        """Another stream at the same position, in which all has been silence so far."""
+        twin = copy(self)
+        twin.silence()
+        return twin
 
     def push(self, pcm_s16: np.ndarray) -> np.ndarray:
         """All output that is now certain. In whole periods, so that it does not depend on how the input was cut."""

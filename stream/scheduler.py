@@ -6,6 +6,8 @@ before pictures come late, and new sessions are refused before steps run out.
 
 from dataclasses import dataclass
 
+from stream.messages import Emotion
+
 BUSY_LIMIT = 0.95  # share of the time that a worker may compute: the rest is jitter's
 RAISE_BELOW = 0.65  # with one step more it must still stay below this
 ATTACK_S, RELEASE_S = 0.4, 3.0  # how fast the load estimate rises and falls
@@ -18,7 +20,8 @@ class Waiting:
     index: int
     due: float
     submitted_at: float
-    window_s16: bytes
+    windows_s16: bytes  # of each face
+    emotions: tuple[Emotion, ...]
 
 
 @dataclass(frozen=True)

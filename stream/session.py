@@ -11,29 +11,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from stream.chunker import AudioChunk, Chunker
 from stream.clock import Clock
-from stream.events import ClearReport, Closed, Credit, SessionEvent, Warning
+from stream.events import ClearReport, Closed, SessionEvent, Warning
+from stream.expression import expression, face_index
 from stream.latency import LatencyLog
-from stream.messages import PresetInfo
+from stream.messages import CharacterInfo, Emotion, PresetInfo
 from stream.metrics import Metrics
 from stream.pacer import Pacer, Tick
-from stream.playback import Playback
 from stream.resample import Resampler, check_rate
-from stream.speech import HARD_CAP_MS, HIGH_WATER_MS, SpeechQueue, SpeechRefused
+from stream.sources import Sources
+from stream.speech import HARD_CAP_MS, HIGH_WATER_MS, SpeechRefused
 from stream.subscription import Subscription
 from stream.timeline import Appended, Timeline
 from stream.timing import PLAYBACK_RATE, milliseconds, rescale
-from stream.vad import Vad
+from stream.voice import Voice
 
 log = logging.getLogger(__name__)
 
 PROBE_PEAK = 3277  # -20 dBFS
 PROBE_SIZE = 32  # pixels
-CREDIT_STEP_MS = 250  # a credit is worth telling when it has grown by this much
 OVERSLEPT_S = 0.01  # waking so much later than asked means that nobody was served meanwhile
 AWAITED_CHUNKS = 64  # chunks whose pictures may still come
 LINGER_S = 5.0  # most that a session outlives its last listener; noticing that one vanished takes up to 9 s before that
@@ -62,10 +63,10 @@ class UnknownCharacter(Exception):
 class Generation(Protocol):
     """What a session needs of the pool. Pictures come back through `Session.on_pictures`."""
 
-    characters: dict
+    characters: dict[str, CharacterInfo]
 
     def open(self, session: int, character: str, seed: int, chunk_index: int) -> None: ...
-    def submit(self, session: int, chunk: AudioChunk, due: float) -> None: ...
+    def submit(self, session: int, chunk: AudioChunk, emotions: tuple[Emotion, ...], due: float) -> None: ...
     def close(self, session: int) -> None: ...
 
 
@@ -104,6 +105,7 @@ class Session:
     ) -> None:
         self.id = id
         self.character = character
+        self.faces = pool.characters[character].faces  # titles; other methods name a face by its place among them
         self.info = info
         self.options = options or SessionOptions()
         self.encoders = encoders
@@ -118,16 +120,15 @@ class Session:
         self._frame = PLAYBACK_RATE // info.fps
         chunk = rescale(info.samples_per_chunk, info.model_rate, PLAYBACK_RATE)
         lookahead = rescale(info.lookahead_samples, info.model_rate, PLAYBACK_RATE)
-        self._speech = SpeechQueue()
-        self._playback = Playback()
-        self._timeline = Timeline(self._speech, chunk, lookahead, now)
-        self._vad = Vad()
-        self._chunker = Chunker(info)
+        self._voices = [Voice() for _ in self.faces]
+        self._sources = Sources(voice.speech for voice in self._voices)
+        self._timeline = Timeline(self._sources, chunk, lookahead, now)
+        self._chunker = Chunker(info, len(self.faces))
         self._pacer = Pacer(info.fps)
         self._log = LatencyLog()
-        self._microphone: tuple[int, Resampler] | None = None  # its rate, and the filter of that stream
+        self._microphones: WeakKeyDictionary[object, tuple[int, Resampler]] = WeakKeyDictionary()  # rate, its filter
+        self._driver: object = None  # the microphone that the clock follows
         self._awaited: dict[int, _Awaited] = {}
-        self._told_credit_ms = HIGH_WATER_MS
         self._counted_dropped = 0
 
         self._listeners: list[Subscription] = []
@@ -143,43 +144,69 @@ class Session:
 
     # sound in
 
-    def push_microphone(self, pcm_s16: np.ndarray, rate: int) -> None:
-        """Live sound, mono int16, as it arrives. Raises ValueError for a rate that cannot be."""
+    def face(self, named: int | str | None) -> int:
+        """A face by its index or title; None is the first. Raises NotThere."""
+        return face_index(self.faces, named)
+
+    def push_microphone(self, pcm_s16: np.ndarray, rate: int, face: int = 0, source: object = None) -> None:
+        """Live sound, mono int16, as it arrives. Raises ValueError for a rate that cannot be.
+
+        `source` stands for the microphone where there may be several: the clock follows one, the others fall in. A face
+        that the character does not have (any more) is taken for the first."""
         check_rate(rate)
         if self.state is SessionState.CLOSING:
             return
-        if self._microphone is None or self._microphone[0] != rate:
-            self._microphone = rate, Resampler(rate, PLAYBACK_RATE)
+        source = self if source is None else source
+        if self._microphones.get(source, (None,))[0] != rate:
+            self._microphones[source] = rate, Resampler(rate, PLAYBACK_RATE)
         try:
-            self._place(self._timeline.push(self._microphone[1].push(pcm_s16), self._clock.now()))
+            pcm_48k = self._microphones[source][1].push(pcm_s16)
+            if self._timeline.live and source is not self._driver:
+                self._sources.push_beside(face, pcm_48k)
+                return
+            if source is not self._driver:
+                self._driver = source
+                self._sources.forget_beside()
+            self._sources.face = face
+            self._place(self._timeline.push(pcm_48k, self._clock.now()))
         except Exception as error:
             self._fail(error)
 
-    def queue_speech(self, pcm_s16: np.ndarray, rate: int, segment: int) -> int:
-        """Append to a segment; returns the milliseconds now queued. On SpeechRefused, ValueError nothing is taken."""
+    def queue_speech(self, pcm_s16: np.ndarray, rate: int, segment: int, face: int = 0) -> int:
+        """Append to a segment; returns the milliseconds now queued for the face. On SpeechRefused, NotThere, ValueError
+        nothing is taken."""
         if self.state is SessionState.CLOSING:
             raise SpeechRefused("session_closed", "the session has ended: make a new one")
-        return self._speech.push(pcm_s16, rate, segment)
+        return self._voices[self.face(face)].speech.push(pcm_s16, rate, segment)
 
-    def end_segment(self, segment: int) -> None:
-        """No more sound will come for this segment; PlaybackFinished follows once it is heard."""
-        self._speech.end(segment)
+    def end_segment(self, segment: int, face: int = 0) -> None:
+        """No more sound will come for this segment; PlaybackFinished follows once it is heard. Raises NotThere."""
+        self._voices[self.face(face)].speech.end(segment)
 
-    def mark(self, name: str, segment: int, offset_ms: int) -> None:
-        """MarkReached follows when the sound at this offset of the segment leaves; a Warning if too many wait."""
-        if not self._playback.mark(name, segment, offset_ms):
+    def mark(self, name: str, segment: int, offset_ms: int, face: int = 0) -> None:
+        """MarkReached follows when the sound at this offset of the segment leaves; a Warning if too many wait. Raises
+        NotThere."""
+        if not self._voices[self.face(face)].playback.mark(name, segment, offset_ms):
             self._tell(Warning("too_many_marks", f"mark {name!r} is ignored: too many wait already"))
 
-    def clear(self) -> ClearReport:
-        """Drop all speech not yet heard, at every stage, now."""
-        queued, segments = self._speech.clear()
-        placed, position_ms, events = self._playback.clear(segments)
-        self._chunker.clear()
-        self._pacer.clear()
-        for event in events:
-            self._tell(event)
+    def clear(self, face: int | None = None) -> ClearReport:
+        """Drop all speech not yet heard, at every stage, now; of one face, or of all. Raises NotThere."""
+        dropped = position_ms = 0
+        for one in self._meant(face):
+            unheard, heard_ms, events = self._voices[one].clear()
+            dropped, position_ms = dropped + unheard, position_ms or heard_ms
+            for event in events:
+                self._tell(event, one)
+        self._chunker.clear(face)
+        self._pacer.clear(face)
         self._tell_credit()
-        return ClearReport(milliseconds(queued + placed), position_ms, self._chunker.epoch)
+        return ClearReport(milliseconds(dropped), position_ms, self._chunker.epoch)
+
+    def show_emotion(self, name: str, intensity: float = 1.0, face: int | None = None) -> None:
+        """How one face, or all, look from the next chunk on. Raises NotThere."""
+        emotion = expression(self.info.emotions, name, intensity)
+        for one in self._meant(face):
+            self._voices[one].emotion = emotion
 
     # pictures in
 
@@ -221,7 +248,7 @@ class Session:
             "microphone": self._timeline.live,
             "filled_ms": milliseconds(self._timeline.filled),
             "discarded_ms": milliseconds(self._timeline.discarded),
-            "queued_ms": self._speech.buffered_ms,
+            "queued_ms": sum(voice.speech.buffered_ms for voice in self._voices),
         }
 
     # life
@@ -242,13 +269,15 @@ class Session:
         self._wake_if_due()
 
     def change_character(self, name: str) -> None:
-        """Raises UnknownCharacter. The old face stays until the new one's first picture is there."""
+        """Raises UnknownCharacter. The old face stays until the new one's first picture is there; who is not in the new
+        picture falls silent."""
         require_character(self._pool, name)
         if self.state is SessionState.CLOSING:
             return
         self._pool.close(self.key)
         self.key = next(self._keys)
         self.character = name
+        self._change_faces(self._pool.characters[name].faces)
         self._pool.open(self.key, name, self.options.seed, self._chunker.index)
 
     async def close(self, reason: str = "closed") -> None:
@@ -329,19 +358,22 @@ class Session:
             return
         if appended.attached:
             self._pacer.settle(self._clock.now())
-        for position, piece in appended.pieces:
-            self._playback.place(position, piece)
+        for face, position, piece in appended.pieces:
+            self._voices[face].playback.place(position, piece)
         frames = range(appended.first_sample // self._frame, appended.end_sample // self._frame)
         arrivals = {index: appended.arrival_of((index + 1) * self._frame) for index in frames}
-        self._pacer.push_sound(appended.first_sample, appended.pcm_48k, arrivals)
-        taken = 0
-        while taken < len(appended.pcm_48k):
-            room = self._chunker.need - (appended.first_sample + taken)
-            for event in self._vad.push(self._chunker.push(appended.pcm_48k[taken : taken + room])):
-                self._metrics.vad_event(event)
-                self._tell(event)
-            taken += room
-            if chunk := self._chunker.take(self._vad.gains if self.options.gate else None, self._clock.now()):
+        self._pacer.push_sound(appended.first_sample, appended.voices_48k, arrivals)
+        gains = [voice.vad.gains for voice in self._voices] if self.options.gate else None
+        at = appended.first_sample
+        while at < appended.end_sample:
+            room = self._chunker.need - at
+            heard = self._chunker.push(appended.voices_48k[:, at - appended.first_sample :][:, :room])
+            for face, voice in enumerate(self._voices):
+                for event in voice.vad.push(heard[face]):
+                    self._metrics.vad_event(event)
+                    self._tell(event, face)
+            at += room
+            if chunk := self._chunker.take(gains, self._clock.now()):
                 self._submit(chunk)
         self._wake_if_due()
 
@@ -352,7 +384,8 @@ class Session:
         while len(self._awaited) > AWAITED_CHUNKS:
             del self._awaited[next(iter(self._awaited))]
         due = self._pacer.deadline(chunk.index * self.info.frames_per_chunk)
-        self._pool.submit(self.key, chunk, chunk.completed_at + self.info.chunk_s if due is None else due)
+        emotions = tuple(voice.emotion for voice in self._voices)
+        self._pool.submit(self.key, chunk, emotions, chunk.completed_at + self.info.chunk_s if due is None else due)
 
     def _show(self, index: int, frames: np.ndarray, stage_s: dict[str, float], now: float) -> None:
         awaited = self._awaited.pop(index, None)
@@ -373,11 +406,13 @@ class Session:
 
     def _send(self, tick: Tick, now: float) -> None:
         end_sample = tick.pts_48k + len(tick.pcm_48k)
-        tick = replace(tick, speech_segment=self._playback.segment_at(tick.pts_48k, end_sample))
-        for event in self._playback.released(end_sample, now, self._speech.buffered_ms):
-            self._tell(event)
+        segments = (voice.playback.segment_at(tick.pts_48k, end_sample) for voice in self._voices)
+        tick = replace(tick, speech_segment=next((one for one in segments if one is not None), None))
+        for face, voice in enumerate(self._voices):
+            for event in voice.playback.released(end_sample, now, voice.speech.buffered_ms):
+                self._tell(event, face)
         self._tell_credit()
-        speaking = self._vad.speaking or tick.speech_segment is not None
+        speaking = tick.speech_segment is not None or any(voice.vad.speaking for voice in self._voices)
         self._enter(SessionState.SPEAKING if speaking else SessionState.IDLE)
         self.encoders.push(tick)
         for listener in self._listeners:
@@ -388,17 +423,28 @@ class Session:
             self._metrics.chunk_dropped(dropped)
             self._counted_dropped += dropped
 
-    def _tell(self, event: SessionEvent) -> None:
+    def _meant(self, face: int | None) -> range:
+        """One face, or all; raises NotThere."""
+        return range(len(self.faces)) if face is None else range(self.face(face), self.face(face) + 1)
+
+    def _change_faces(self, faces: tuple[str, ...]) -> None:
+        for gone in range(len(faces), len(self.faces)):
+            self.clear(gone)
+        added = [Voice(heard_from=self._chunker.model_end) for _ in faces[len(self.faces) :]]
+        self._voices = self._voices[: len(faces)] + added
+        self._sources.queues = [voice.speech for voice in self._voices]
+        self._chunker.change_faces(len(faces))
+        self.faces = faces
+
+    def _tell(self, event: SessionEvent, face: int = 0) -> None:
+        event = replace(event, face=face) if face else event
         for watcher in self._watchers:
             watcher.put(event)
 
     def _tell_credit(self) -> None:
-        available_ms = self._speech.available_ms
-        grown_ms = available_ms - self._told_credit_ms
-        if grown_ms >= CREDIT_STEP_MS or (grown_ms and available_ms == HIGH_WATER_MS):
-            self._tell(Credit(self._speech.buffered_ms, available_ms))
-        if grown_ms < 0 or grown_ms >= CREDIT_STEP_MS or available_ms == HIGH_WATER_MS:
-            self._told_credit_ms = available_ms
+        for face, voice in enumerate(self._voices):
+            if credit := voice.credit():
+                self._tell(credit, face)
 
     def _enter(self, state: SessionState) -> None:
         if state is not self.state:

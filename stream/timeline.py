@@ -1,8 +1,8 @@
 """The session's one sample clock at 48 kHz: which sound stands at which position. Knows nothing of chunks' contents,
 pictures or tasks, and keeps no sound itself.
 
-Sound comes from the microphone as it arrives, else from the server's clock as silence; queued speech takes the place
-of both while it lasts. Position and time hang together by the *anchor*: sample n is expected at anchor + n / 48000.
+Sound comes from the microphone as it arrives, else from the server's clock as silence; the sources put what else is
+said beside it or in its place. Position and time hang together by the *anchor*: sample n is expected at anchor + n / 48000.
 While a microphone is live the anchor is the smallest that recent arrivals allow, so it follows a clock that drifts.
 
 Sound that is late beyond a tolerance is replaced by silence, and as many late samples are discarded when they come:
@@ -15,7 +15,8 @@ from math import gcd
 
 import numpy as np
 
-from stream.speech import Piece, SpeechQueue
+from stream.sources import Sources
+from stream.speech import Piece
 from stream.timing import PLAYBACK_RATE
 
 SHORTEST_PACKET = 480  # samples; blocks without a common measure of at least this are not taken for packets
@@ -38,15 +39,15 @@ class Appended:
     """Sound that now has its place."""
 
     first_sample: int
-    pcm_48k: np.ndarray  # int16
-    pieces: tuple[tuple[int, Piece], ...]  # queued speech in it: (position, what)
+    voices_48k: np.ndarray  # int16, a row for each face
+    pieces: tuple[tuple[int, int, Piece], ...]  # queued speech in it: (face, position, what)
     arrived_at: float  # when its last sample came
     clocked: bool  # made by the server's clock: sample by sample, not all at once
     attached: bool = False  # a microphone begins here: arrivals have a new rhythm
 
     @property
     def end_sample(self) -> int:
-        return self.first_sample + len(self.pcm_48k)
+        return self.first_sample + self.voices_48k.shape[1]
 
     def arrival_of(self, position: int) -> float:
         """When the sample before `position` came."""
@@ -67,14 +68,14 @@ class Timeline:
     """Call `push` with each block of the microphone and `advance` at `deadline(need)`; positions never move back."""
 
     def __init__(
-        self, speech: SpeechQueue, chunk: int, lookahead: int, now: float, config: TimelineConfig | None = None
+        self, sources: Sources, chunk: int, lookahead: int, now: float, config: TimelineConfig | None = None
     ) -> None:
         """`chunk` and `lookahead` tell where chunks complete; a microphone's packets are laid on these positions."""
         self.head = 0  # the next position to fill
         self.live = False  # a microphone drives the clock
         self.filled = self.discarded = 0  # samples, since the beginning
         self._config = config or TimelineConfig()
-        self._speech = speech
+        self._sources = sources
         self._chunk, self._lookahead = chunk, lookahead
         self._seconds: deque[_Second] = deque()  # of the window; empty while no microphone is live
         self._anchor = now
@@ -166,16 +167,11 @@ class Timeline:
         return appended
 
     def _append(self, pcm_48k: np.ndarray, now: float, clocked: bool) -> Appended:
-        first, placed = self.head, []
-        if self._speech.active:
-            spoken, pieces = self._speech.take(len(pcm_48k))
-            pcm_48k = np.concatenate([spoken, pcm_48k[len(spoken) :]])
-            position = first
-            for piece in pieces:
-                placed.append((position, piece))
-                position += piece.length
+        first = self.head
+        voices, placed = self._sources.take(pcm_48k)
         self.head += len(pcm_48k)
-        return Appended(first, pcm_48k, tuple(placed), now, clocked)
+        pieces = tuple((face, first + offset, piece) for face, offset, piece in placed)
+        return Appended(first, voices, pieces, now, clocked)
 
     @staticmethod
     def _anchor_of(position: int, now: float) -> float:

@@ -139,13 +139,14 @@ class Gate:
 class Vad:
     """One stream's detector with both of its uses: `push` sound, then ask for `gains`."""
 
-    def __init__(self, config: VadConfig | None = None) -> None:
+    def __init__(self, config: VadConfig | None = None, first_sample: int = 0) -> None:
+        """`first_sample`: the position on the stream of what is pushed first."""
         config = config or VadConfig()
         self._detector = Detector()
         self._events = SpeechEvents(config)
         self._gate = Gate(config)
         self._known = np.zeros(BLOCK, np.int16)  # the last block, and after it what does not fill one yet
-        self._next = 0  # first sample of the block to come
+        self._next = first_sample  # of the block to come
 
     @property
     def speaking(self) -> bool:

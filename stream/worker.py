@@ -8,8 +8,10 @@ import logging
 import multiprocessing
 import signal
 import socket
+import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,14 +20,22 @@ import numpy as np
 from stream import heap
 from stream.frames import FrameRing
 from stream.messages import (
+    NEUTRAL,
     Attach,
     CharacterInfo,
+    ChunkJob,
     ChunkResult,
     Close,
     Decoder,
     Done,
     Failed,
+    Forget,
+    Learn,
+    NotPrepared,
     Open,
+    Prepare,
+    Prepared,
+    Preparing,
     PresetInfo,
     Ready,
     Step,
@@ -40,7 +50,7 @@ WARM_UP_ROUNDS = 3
 RECEIVE_BYTES = 1 << 18
 
 
-def run(connection: socket.socket, loader: str, preset: str, threads: int) -> None:
+def run(connection: socket.socket, loader: str, preset: str, threads: int, characters: str | None = None) -> None:
     """Serve until told to stop or until the server is gone."""
     with suppress(OSError):  # what ps and top show; not every system has it
         Path("/proc/self/comm").write_text(multiprocessing.current_process().name)
@@ -49,12 +59,14 @@ def run(connection: socket.socket, loader: str, preset: str, threads: int) -> No
     heap.keep()
     heap.wake()
     with connection, suppress(EOFError, ConnectionError):  # the server is gone: so are we
-        serve(Channel(connection), loader, preset, threads)
+        serve(Channel(connection), loader, preset, threads, characters)
 
 
-def serve(channel: "Channel", loader: str, preset: str, threads: int) -> None:
+def serve(channel: "Channel", loader: str, preset: str, threads: int, characters: str | None) -> None:
+    """`characters` is a folder of the user's own, besides those that the model brings."""
     try:
         worker = Worker(load(loader, preset, threads))
+        worker.learn_all(characters)
         ready = worker.warm_up()
     except Exception as problem:
         channel.send(Unusable(f"{type(problem).__name__}: {problem}"))
@@ -71,6 +83,14 @@ def serve(channel: "Channel", loader: str, preset: str, threads: int) -> None:
                 worker.states.pop(session, None)
             case Attach(ring):
                 worker.ring = FrameRing(worker.info, name=ring)
+            case Prepare() as wish:
+                # Its parts hold the interpreter for milliseconds at most, so that chunks are made meanwhile.
+                arguments = (_named(loader.partition(":")[0] + ":prepare"), wish, channel.send)
+                threading.Thread(target=worker.prepare, args=arguments, name="prepare", daemon=True).start()
+            case Learn(folder):
+                worker.learn(Path(folder))
+            case Forget(character):
+                worker.generator.forget(character)
             case Stop():
                 return
 
@@ -82,9 +102,11 @@ class Channel:
         self._connection = connection
         self._decoder = Decoder()
         self._received: deque = deque()
+        self._sending = threading.Lock()
 
     def send(self, message: object) -> None:
-        self._connection.sendall(encode(message))
+        with self._sending:
+            self._connection.sendall(encode(message))
 
     def receive(self) -> object:
         """Raises EOFError when the other end is closed."""
@@ -97,8 +119,12 @@ class Channel:
 
 
 def load(loader: str, preset: str, threads: int):
-    module, _, name = loader.partition(":")
-    return getattr(importlib.import_module(module), name)(preset, threads)
+    return _named(loader)(preset, threads)
+
+
+def _named(dotted: str) -> Callable:
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class Worker:
@@ -118,20 +144,55 @@ class Worker:
         for name in self.generator.characters:
             self.generator.open(name, 0, 0)
         people = self.generator.characters.values()
-        characters = tuple(CharacterInfo(one.name, one.title, str(one.picture)) for one in people)
+        characters = tuple(map(_info, people))
         return Ready(self.info, characters, tuple(costs), share_of_more)
 
     def _cost_s(self, size: int, steps: int) -> float:
         """Seconds of a batch of so many chunks: the fastest of some, since what disturbs a measurement only adds."""
         name = next(iter(self.generator.characters))
         states = [self.generator.open(name, seed, 0) for seed in range(size)]
-        silence = np.zeros((size, self.info.window_samples), np.float32)
+        faces = len(self.generator.characters[name].faces)
+        silence = [np.zeros((faces, self.info.window_samples), np.float32)] * size
+        neutral = [(NEUTRAL,) * faces] * size
         taken = []
         for _ in range(WARM_UP_ROUNDS):
             started = time.monotonic()
-            _, states = self.generator.step(states, silence, steps)
+            _, states = self.generator.step(states, silence, neutral, steps)
             taken.append(time.monotonic() - started)
         return min(taken)
+
+    def learn_all(self, folder: str | None) -> None:
+        """Every character in there that this model can show; a hidden folder is one that is being written."""
+        if folder and Path(folder).is_dir():
+            for place in sorted(place for place in Path(folder).iterdir() if place.is_dir() and place.name[0] != "."):
+                self.learn(place)
+
+    def learn(self, folder: Path) -> None:
+        """What cannot be used is told to the log, and left out."""
+        try:
+            self.generator.learn(folder)
+        except ValueError as problem:
+            log.warning("a character is left out: %s", problem)
+
+    def prepare(self, prepare: Callable, wish: Prepare, send: Callable[[object], None]) -> None:
+        """Runs beside the loop, in a thread of its own."""
+        folder = Path(wish.folder)
+        try:
+            fit = prepare(
+                self.generator, wish.portrait, wish.name, wish.title, wish.faces, wish.anyway, folder,
+                lambda stage: send(Preparing(wish.job, stage)),
+            )  # fmt: skip
+            character = self.generator.learn(folder / wish.name)
+            self.generator.open(wish.name, 0, 0)  # what it needs once is done now
+            answer = Prepared(wish.job, _info(character), fit)
+        except ValueError as problem:
+            fit = getattr(problem, "fit", None)
+            answer = NotPrepared(wish.job, str(problem), fit and fit.plain())
+        except Exception:
+            log.exception("character %s could not be prepared", wish.name)
+            answer = NotPrepared(wish.job, "the picture could not be prepared; the server's log says more")
+        with suppress(OSError):  # the server is gone
+            send(answer)
 
     def open(self, message: Open) -> Failed | None:
         """One session's trouble is told and is not the others'."""
@@ -166,10 +227,19 @@ class Worker:
     def _make(self, jobs: list, steps: int) -> list[ChunkResult]:
         if not jobs:
             return []
-        windows = np.stack([np.frombuffer(job.window_s16, "<i2") for job in jobs]).astype(np.float32) / 32768
+        sounds = [self._heard(job) for job in jobs]
         states = [self.generator.at(self.states[job.session], job.index) for job in jobs]
-        frames, after = self.generator.step(states, windows, steps)
+        frames, after = self.generator.step(states, sounds, [job.emotions for job in jobs], steps)
         for job, state, pictures in zip(jobs, after, frames, strict=True):
             self.states[job.session] = state
             self.ring.write(job.slot, pictures)
         return [ChunkResult(job.session, job.index, job.slot) for job in jobs]
+
+    def _heard(self, job: ChunkJob) -> np.ndarray:
+        """What the model hears of each face, n window_samples in [-1, 1]."""
+        windows = np.frombuffer(job.windows_s16, "<i2").reshape(-1, self.info.window_samples)
+        return windows.astype(np.float32) / 32768
+
+
+def _info(character) -> CharacterInfo:
+    return CharacterInfo(character.name, character.title, str(character.picture), character.faces)

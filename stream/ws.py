@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import time
+from collections import defaultdict
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream import events, protocol
+from stream.expression import NotThere
 from stream.outbox import Outbox, OutboxConfig
 from stream.protocol import Codec, Flag, Kind, MediaFrame, ProtocolError
 from stream.session import Session
@@ -27,24 +29,32 @@ log = logging.getLogger(__name__)
 
 CONFIGURE_TIMEOUT_S = 10.0
 MAX_ERRORS_IN_A_ROW = 50
+MOST_GIVEN_SEGMENTS = 1_000  # whose face is remembered
 STATS_INTERVAL_S = 1.0
 JPEG_QUALITY = 85
 NORMAL, POLICY_VIOLATION = 1000, 1008
 
 
 class Seats:
-    """Who speaks in each session: the first connection to send speech, until it leaves. Everybody else listens."""
+    """Who speaks for each face of a session: the first connection to send speech, until it leaves. Others listen."""
 
     def __init__(self) -> None:
-        self._speakers: WeakKeyDictionary[Session, Connection] = WeakKeyDictionary()
+        self._speakers: WeakKeyDictionary[Session, dict[int, Connection]] = WeakKeyDictionary()
 
-    def take(self, session: Session, connection: Connection) -> None:
-        if self._speakers.setdefault(session, connection) is not connection:
-            raise ProtocolError("speaker_taken", "another connection speaks in this session; this one can listen", True)
+    def take(self, session: Session, connection: Connection, face: int) -> None:
+        self.require(session, connection, face)
+        self._speakers.setdefault(session, {})[face] = connection
+
+    def require(self, session: Session, connection: Connection, face: int) -> None:
+        """Raises ProtocolError where somebody else sits."""
+        if self._speakers.get(session, {}).get(face, connection) is not connection:
+            taken = f"another connection speaks for {session.faces[face]} in this session"
+            raise ProtocolError("speaker_taken", f"{taken}; this one can listen", True)
 
     def leave(self, session: Session, connection: Connection) -> None:
-        if self._speakers.get(session) is connection:
-            del self._speakers[session]
+        seats = self._speakers.get(session, {})
+        for face in [face for face, speaker in seats.items() if speaker is connection]:
+            del seats[face]
 
 
 class CutOff:
@@ -89,8 +99,10 @@ class Connection:
         self._filled = asyncio.Event()
         self._configured: protocol.Configure | None = None
         self._pts_us = 0  # media clock of the last tick
-        self._received_ms = 0.0
-        self._cut_off = CutOff()
+        self._face = 0  # who says what comes, unless its segment was given to another
+        self._faces: dict[int, int] = {}  # segment -> face
+        self._received_ms: defaultdict[int, float] = defaultdict(float)  # by face, as the next
+        self._cut_offs: defaultdict[int, CutOff] = defaultdict(CutOff)
         self._refused: tuple[str, int] | None = None  # code and segment of the sound refused last
         self._errors_in_a_row = 0
         self._close: tuple[int, str] | None = None
@@ -99,7 +111,7 @@ class Connection:
         """Serves the connection; returns when it is closed, whoever closed it."""
         self._session.attach()
         try:
-            self._configured = await self._first_configure()
+            await self._first_configure()
             self._outbox = Outbox(OutboxConfig(has_video=self._configured.output.video != "none"))
             self._say(self._ready())
             async with asyncio.TaskGroup() as tasks:
@@ -117,7 +129,7 @@ class Connection:
 
     # From the client ---------------------------------------------------------------------------------------------
 
-    async def _first_configure(self) -> protocol.Configure:
+    async def _first_configure(self) -> None:
         try:
             async with asyncio.timeout(CONFIGURE_TIMEOUT_S):
                 while True:
@@ -128,7 +140,7 @@ class Connection:
                             raise ProtocolError("not_configured", "send session.configure before sound", True)
                         message = protocol.decode_control(text)
                         if isinstance(message, protocol.Configure):
-                            return message
+                            return self._configure(message)
                         raise ProtocolError("not_configured", f"send session.configure before {message.type}", True)
                     except ProtocolError as error:
                         await self._transmit(protocol.encode_control(self._counted(error)))
@@ -163,22 +175,38 @@ class Connection:
             self._finish(POLICY_VIOLATION, f"{MAX_ERRORS_IN_A_ROW} errors in a row, the last one: {error.code}")
         return error.event()
 
+    def _configure(self, message: protocol.Configure) -> None:
+        self._face = self._named(message.face)
+        self._configured = message
+
+    def _named(self, face: int | str | None) -> int:
+        try:
+            return self._session.face(face)
+        except NotThere as error:
+            raise ProtocolError(error.code, str(error)) from None
+
+    def _face_of(self, segment: int) -> int:
+        """Checked anew each time: the character may have changed."""
+        return self._named(self._faces.get(segment, self._face))
+
     def _hear(self, media: MediaFrame) -> None:
-        self._seats.take(self._session, self)
+        live = self._configured.mode == "live"
+        face = self._named(self._face) if live else self._face_of(media.segment_id)
+        self._seats.take(self._session, self, face)
         samples = np.frombuffer(media.payload, dtype="<i2")
-        self._received_ms += samples.size * 1000 / self._configured.input_rate
-        if self._configured.mode == "live":
-            self._session.push_microphone(samples, self._configured.input_rate)
+        self._received_ms[face] += samples.size * 1000 / self._configured.input_rate
+        if live:
+            self._session.push_microphone(samples, self._configured.input_rate, face, source=self)
             return
         if samples.size:
-            self._queue(samples, media.segment_id)
+            self._queue(samples, media.segment_id, face)
         if Flag.SEGMENT_END in media.flags:
             self._end_segment(media.segment_id)
 
-    def _queue(self, samples: np.ndarray, segment: int) -> None:
+    def _queue(self, samples: np.ndarray, segment: int, face: int) -> None:
         try:
-            self._cut_off.admit(segment)
-            self._session.queue_speech(samples, self._configured.input_rate, segment)
+            self._cut_offs[face].admit(segment)
+            self._session.queue_speech(samples, self._configured.input_rate, segment, face)
             self._refused = None
         except SpeechRefused as refusal:
             # A bot sends on for a while until it hears of it; one word for all that it sends meanwhile.
@@ -194,33 +222,49 @@ class Connection:
             case protocol.Configure():
                 if message.output != self._configured.output:
                     raise ProtocolError("already_configured", "the output cannot change; open another connection")
-                self._configured = message
+                self._configure(message)
                 self._say(self._ready())
             case protocol.CloseSession():
                 await session.close("closed by the client")
+            case protocol.SegmentStart():
+                self._give_segment(message.segment_id, self._named(message.face))
             case protocol.SegmentEnd():
-                self._seats.take(session, self)
+                self._seats.take(session, self, self._face_of(message.segment_id))
                 self._end_segment(message.segment_id)
             case protocol.Mark():
-                self._seats.take(session, self)
-                self._set_mark(message)
+                self._seats.take(session, self, self._face_of(message.segment_id))
+                session.mark(message.name, message.segment_id, message.offset_ms, self._face_of(message.segment_id))
             case protocol.Clear():
-                self._seats.take(session, self)
-                self._cut_off.clear()
-                report = session.clear()
-                self._say(
-                    protocol.Cleared(epoch=report.epoch, position_ms=report.position_ms, dropped_ms=report.dropped_ms)
-                )
+                self._clear(None if message.face is None else self._named(message.face))
+            case protocol.Emotion():
+                self._show_emotion(message)
+
+    def _give_segment(self, segment: int, face: int) -> None:
+        self._faces.pop(segment, None)
+        self._faces[segment] = face
+        if len(self._faces) > MOST_GIVEN_SEGMENTS:
+            del self._faces[next(iter(self._faces))]
 
     def _end_segment(self, segment: int) -> None:
-        self._cut_off.end(segment)
-        self._session.end_segment(segment)
+        face = self._face_of(segment)
+        self._cut_offs[face].end(segment)
+        self._session.end_segment(segment, face)
 
-    def _set_mark(self, mark: protocol.Mark) -> None:
+    def _clear(self, face: int | None) -> None:
+        faces = range(len(self._session.faces)) if face is None else [face]
+        for one in faces:
+            self._seats.require(self._session, self, one)
+        for one in faces:
+            self._cut_offs[one].clear()
+        report = self._session.clear(face)
+        self._say(protocol.Cleared(epoch=report.epoch, position_ms=report.position_ms, dropped_ms=report.dropped_ms))
+
+    def _show_emotion(self, wish: protocol.Emotion) -> None:
+        face = None if wish.face is None else self._named(wish.face)
         try:
-            self._session.mark(mark.name, mark.segment_id, mark.offset_ms)
-        except SpeechRefused as refusal:
-            raise ProtocolError(refusal.code, str(refusal)) from None
+            self._session.show_emotion(wish.name, wish.intensity, face)
+        except NotThere as error:
+            raise ProtocolError(error.code, str(error)) from None
 
     # To the client -----------------------------------------------------------------------------------------------
 
@@ -231,8 +275,11 @@ class Connection:
         return protocol.Ready(
             session=self._session.id,
             character=self._session.character,
+            faces=list(self._session.faces),
+            emotions=list(info.emotions),
             input_rate=wanted.input_rate,
             mode=wanted.mode,
+            face=self._face,
             output=protocol.Media(
                 video=wanted.output.video,
                 width=info.width,
@@ -314,16 +361,22 @@ class Connection:
     def _worded(self, event: events.SessionEvent) -> protocol.Message:
         match event:
             case events.SpeechStarted(t_s=t_s):
-                return protocol.VadStart(pts_us=round(t_s * 1e6))
+                return protocol.VadStart(pts_us=round(t_s * 1e6), face=event.face)
             case events.SpeechStopped(t_s=t_s):
-                return protocol.VadEnd(pts_us=round(t_s * 1e6))
+                return protocol.VadEnd(pts_us=round(t_s * 1e6), face=event.face)
             case events.PlaybackStarted():
                 return protocol.PlaybackStarted(
-                    segment_id=event.segment, pts_us=us_of_48k(event.pts_48k), t_server=time.time()
+                    segment_id=event.segment,
+                    pts_us=us_of_48k(event.pts_48k),
+                    t_server=time.time(),
+                    face=event.face,
                 )
             case events.PlaybackProgress():
                 return protocol.PlaybackProgress(
-                    segment_id=event.segment, position_ms=event.position_ms, buffered_ms=event.buffered_ms
+                    segment_id=event.segment,
+                    position_ms=event.position_ms,
+                    buffered_ms=event.buffered_ms,
+                    face=event.face,
                 )
             case events.PlaybackFinished():
                 return protocol.PlaybackFinished(
@@ -331,12 +384,16 @@ class Connection:
                     pts_us=self._pts_us,
                     position_ms=event.position_ms,
                     interrupted=event.interrupted,
+                    face=event.face,
                 )
             case events.MarkReached():
-                return protocol.MarkReached(name=event.name, segment_id=event.segment, pts_us=self._pts_us)
+                return protocol.MarkReached(name=event.name, segment_id=event.segment, pts_us=self._pts_us, face=event.face)
             case events.Credit():
                 return protocol.Credit(
-                    received_ms=self._received_ms, buffered_ms=event.buffered_ms, free_ms=event.available_ms
+                    received_ms=self._received_ms[event.face],
+                    buffered_ms=event.buffered_ms,
+                    free_ms=event.available_ms,
+                    face=event.face,
                 )
             case events.Warning():
                 return protocol.Warning(code=event.code, message=event.message)

@@ -8,7 +8,7 @@ from stream.messages import CharacterInfo, PresetInfo
 
 INFO = PresetInfo(
     name="fake", width=64, height=64, fps=25, frames_per_chunk=2, model_rate=16_000, window_samples=16_000,
-    lookahead_samples=960, max_batch=4, steps=2,
+    lookahead_samples=960, max_batch=4, steps=2, emotions=("neutral", "happy", "sad"),
 )  # fmt: skip
 
 
@@ -17,12 +17,14 @@ class DelayPool:
         self.clock = clock
         self.delay_s = delay_s  # None: silent
         self.info = INFO
-        self.characters = {name: CharacterInfo(name, name.title(), "") for name in ("ada", "bo")}
+        self.characters = {name: CharacterInfo(name, name.title(), "", (name.title(),)) for name in ("ada", "bo")}
+        self.characters["duo"] = CharacterInfo("duo", "Duo", "", ("Uma", "Vito"))
         self.places = 4
         self.on_chunk = lambda session, index, frames, stage_s: None
         self.opened: list[tuple[int, str, int, int]] = []
         self.open_now: set[int] = set()
         self.submitted: list = []
+        self.emotions: list[tuple] = []  # of each chunk submitted
         self.due: list[float] = []
         self._answers: set[asyncio.Task] = set()
 
@@ -36,8 +38,9 @@ class DelayPool:
     def close(self, session: int) -> None:
         self.open_now.discard(session)
 
-    def submit(self, session: int, chunk, due: float) -> None:
+    def submit(self, session: int, chunk, emotions: tuple, due: float) -> None:
         self.submitted.append(chunk)
+        self.emotions.append(emotions)
         self.due.append(due)
         if self.delay_s is not None:
             answer = asyncio.create_task(self._answer(session, chunk, self.delay_s))

@@ -4,6 +4,7 @@ import asyncio
 import fractions
 import random
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 
 from stream.encoder import EncoderHub
+from stream.expression import expression, face_index
 from stream.subscription import Subscription
 from tests.browser import network_flags
 
@@ -38,6 +40,10 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.encoders = EncoderHub(SIZE, SIZE, FPS)
+        self.character, self.faces = "duo", ("Uma", "Vito")
+        self.info = SimpleNamespace(emotions=("neutral", "happy"))
+        self.shown: list[tuple] = []  # emotions asked for, and whose
+        self.spoken_for: set[int] = set()  # faces
         self.attached = 0
         self.heard: list[np.ndarray] = []
         self.ticks = 0
@@ -50,7 +56,14 @@ class FakeSession:
     def detach(self) -> None:
         self.attached -= 1
 
-    def push_microphone(self, pcm_s16: np.ndarray, rate: int) -> None:
+    def face(self, named: int | str | None) -> int:
+        return face_index(self.faces, named)
+
+    def show_emotion(self, name: str, intensity: float = 1.0, face: int | None = None) -> None:
+        self.shown.append((*expression(self.info.emotions, name, intensity), face))
+
+    def push_microphone(self, pcm_s16: np.ndarray, rate: int, face: int = 0, source: object = None) -> None:
+        self.spoken_for.add(face)
         assert pcm_s16.dtype == np.int16 and pcm_s16.ndim == 1 and rate == 48_000
         self.heard.append(pcm_s16)
 

@@ -9,6 +9,7 @@ from stream.api import create_app
 from stream.config import ServerConfig
 from stream.encoder import EncoderHub
 from stream.events import ClearReport, Closed, SessionEvent
+from stream.expression import expression
 from stream.manager import ServerFull, UnknownCharacter
 from stream.messages import CharacterInfo, PresetInfo
 from stream.metrics import Metrics
@@ -20,7 +21,7 @@ from stream.subscription import Subscription
 
 INFO = PresetInfo(
     name="fake", width=64, height=64, fps=25, frames_per_chunk=2, model_rate=16_000, window_samples=16_000,
-    lookahead_samples=960, max_batch=4, steps=2,
+    lookahead_samples=960, max_batch=4, steps=2, emotions=("neutral", "happy", "sad"),
 )  # fmt: skip
 
 
@@ -29,6 +30,7 @@ class FakeSession(Session):
 
     def __init__(self, session_id: str, character: str, options: SessionOptions) -> None:
         self.id, self.character, self.options = session_id, character, options
+        self.faces = CHARACTERS[character].faces
         self.info, self.state, self.created_at = INFO, "idle", 0.0
         self.encoders = EncoderHub(INFO.width, INFO.height, INFO.fps)
         self.attached = 0
@@ -63,23 +65,26 @@ class FakeSession(Session):
         self._events.append(Subscription(size, self._events.remove))
         return self._events[-1]
 
-    def queue_speech(self, pcm_s16: np.ndarray, rate: int, segment: int) -> int:
+    def queue_speech(self, pcm_s16: np.ndarray, rate: int, segment: int, face: int = 0) -> int:
         if self.refusal:
             raise self.refusal
-        self.calls.append(("queue_speech", pcm_s16.tolist(), rate, segment))
+        self.calls.append(("queue_speech", pcm_s16.tolist(), rate, segment, face))
         return 0
 
-    def push_microphone(self, pcm_s16: np.ndarray, rate: int) -> None:
-        self.calls.append(("push_microphone", pcm_s16.tolist(), rate))
+    def push_microphone(self, pcm_s16: np.ndarray, rate: int, face: int = 0, source: object = None) -> None:
+        self.calls.append(("push_microphone", pcm_s16.tolist(), rate, face))
 
-    def end_segment(self, segment: int) -> None:
-        self.calls.append(("end_segment", segment))
+    def end_segment(self, segment: int, face: int = 0) -> None:
+        self.calls.append(("end_segment", segment, face))
 
-    def mark(self, name: str, segment: int, offset_ms: int) -> None:
-        self.calls.append(("mark", name, segment, offset_ms))
+    def mark(self, name: str, segment: int, offset_ms: int, face: int = 0) -> None:
+        self.calls.append(("mark", name, segment, offset_ms, face))
 
-    def clear(self) -> ClearReport:
-        self.calls.append(("clear",))
+    def show_emotion(self, name: str, intensity: float = 1.0, face: int | None = None) -> None:
+        self.calls.append(("show_emotion", *expression(INFO.emotions, name, intensity), face))
+
+    def clear(self, face: int | None = None) -> ClearReport:
+        self.calls.append(("clear", face))
         return ClearReport(dropped_ms=120, position_ms=80, epoch=1)
 
     def attach(self) -> None:
@@ -94,7 +99,7 @@ class FakeSession(Session):
     def change_character(self, name: str) -> None:
         if name not in CHARACTERS:
             raise UnknownCharacter(f"no character {name!r}; there are {', '.join(CHARACTERS)}")
-        self.character = name
+        self.character, self.faces = name, CHARACTERS[name].faces
 
     def stats(self) -> dict:
         return {"fps": 25.0}
@@ -104,7 +109,8 @@ class FakeSession(Session):
         await self.encoders.close()
 
 
-CHARACTERS = {name: CharacterInfo(name, name.title(), "") for name in ("ada", "bo")}
+CHARACTERS = {name: CharacterInfo(name, name.title(), "", (name.title(),)) for name in ("ada", "bo")}
+CHARACTERS["duo"] = CharacterInfo("duo", "Duo", "", ("Uma", "Vito"))
 
 
 class FakeSessions:
@@ -141,7 +147,7 @@ class RunningApi:
 
     def __init__(self, config: ServerConfig) -> None:
         self.sessions = FakeSessions()
-        self.pool = SimpleNamespace(characters=CHARACTERS, ready=True)
+        self.pool = SimpleNamespace(characters=CHARACTERS, info=INFO, ready=True)
         self.server = uvicorn.Server(
             uvicorn.Config(
                 create_app(config, self.sessions, self.pool, Metrics()),

@@ -250,7 +250,11 @@ async def test_a_newer_speaker_replaces_the_older_and_viewers_stay(http):
 
 async def test_characters_are_listed(http):
     listed = (await http.get("/v1/characters")).json()
-    assert listed[0] == {"name": "ada", "title": "Ada", "picture": "/v1/characters/ada/picture"}
+    assert listed[0] == {
+        "name": "ada", "title": "Ada", "picture": "/v1/characters/ada/picture", "faces": ["Ada"],
+        "emotions": ["neutral", "happy", "sad"], "own": False,
+    }  # fmt: skip
+    assert listed[2]["faces"] == ["Uma", "Vito"]
     assert_problem(await http.get("/v1/characters/eve/picture"), 404, "ada, bo")
 
 

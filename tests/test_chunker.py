@@ -16,9 +16,9 @@ def chunks_of(pcm_48k: np.ndarray, piece: int, gains=None) -> list:
     chunker, chunks, at = Chunker(INFO), [], 0
     while at < len(pcm_48k):
         end = min(at + piece, chunker.need, len(pcm_48k))
-        chunker.push(pcm_48k[at:end])
+        chunker.push(pcm_48k[None, at:end])
         at = end
-        if chunk := chunker.take(gains, now=at / 48_000):
+        if chunk := chunker.take(gains and [gains], now=at / 48_000):
             chunks.append(chunk)
     return chunks
 
@@ -29,7 +29,7 @@ def speechlike(seconds: float) -> np.ndarray:
 
 
 def window(chunk) -> np.ndarray:
-    return np.frombuffer(chunk.window_s16, np.int16)
+    return np.frombuffer(chunk.windows_s16, np.int16)
 
 
 def test_one_chunk_per_chunk_of_the_sample_clock_without_gap_or_overlap():
@@ -42,9 +42,9 @@ def test_one_chunk_per_chunk_of_the_sample_clock_without_gap_or_overlap():
 
 def test_a_chunk_is_complete_with_the_last_sample_of_its_lookahead_and_not_before():
     chunker = Chunker(INFO)
-    chunker.push(np.zeros(CHUNK + LOOKAHEAD - 1, np.int16))
+    chunker.push(np.zeros((1, CHUNK + LOOKAHEAD - 1), np.int16))
     assert chunker.take(None, 0.0) is None
-    chunker.push(np.zeros(1, np.int16))
+    chunker.push(np.zeros((1, 1), np.int16))
     assert chunker.take(None, 1.25).completed_at == 1.25
     assert chunker.take(None, 1.25) is None
 
@@ -93,11 +93,11 @@ def test_gains_weigh_the_models_copy_only_and_count_from_the_streams_start():
 
 def test_clear_silences_what_is_in_no_finished_chunk_and_begins_an_epoch():
     chunker = Chunker(INFO)
-    loud = np.full(CHUNK + LOOKAHEAD, 9_000, np.int16)
+    loud = np.full((1, CHUNK + LOOKAHEAD), 9_000, np.int16)
     chunker.push(loud)
     before = chunker.take(None, 0.0)
     chunker.clear()
-    chunker.push(np.zeros(CHUNK, np.int16))
+    chunker.push(np.zeros((1, CHUNK), np.int16))
     after = chunker.take(None, 0.1)
     assert (before.epoch, after.epoch) == (0, 1)
     assert not np.frombuffer(after.pcm_48k, np.int16).any()
@@ -105,20 +105,62 @@ def test_clear_silences_what_is_in_no_finished_chunk_and_begins_an_epoch():
 
 def test_after_clear_the_model_hears_nothing_of_what_was_said_before():
     chunker = Chunker(INFO)
-    chunker.push(np.full(CHUNK + LOOKAHEAD, 9_000, np.int16))
+    chunker.push(np.full((1, CHUNK + LOOKAHEAD), 9_000, np.int16))
     assert window(chunker.take(None, 0.0)).any()
     chunker.clear()
-    chunker.push(np.zeros(CHUNK, np.int16))
+    chunker.push(np.zeros((1, CHUNK), np.int16))
     assert not window(chunker.take(None, 0.1)).any()
+
+
+def test_each_face_is_heard_by_itself_and_both_are_played():
+    one, other = speechlike(0.5), speechlike(0.5)[::-1].copy()
+    chunker, chunks = Chunker(INFO, faces=2), []
+    for at in range(0, len(one), 480):
+        chunker.push(np.stack([one, other])[:, at : at + 480])
+        if chunk := chunker.take([lambda first, end: np.ones(end - first), lambda first, end: np.ones(end - first)], 0.0):
+            chunks.append(chunk)
+    for alone, of_face in zip((one, other), range(2), strict=True):
+        for chunk, its_own in zip(chunks, chunks_of(alone, 480), strict=True):
+            assert np.array_equal(window(chunk).reshape(2, -1)[of_face], window(its_own))
+    assert np.array_equal(np.frombuffer(chunks[1].pcm_48k, np.int16), (one + other)[CHUNK : 2 * CHUNK])
+
+
+def test_clear_of_one_face_leaves_the_other():
+    chunker = Chunker(INFO, faces=2)
+    chunker.push(np.full((2, CHUNK + LOOKAHEAD), 9_000, np.int16))
+    chunker.take(None, 0.0)
+    chunker.clear(1)
+    chunker.push(np.zeros((2, CHUNK), np.int16))
+    after = chunker.take(None, 0.1)
+    first, second = window(after).reshape(2, -1)
+    assert first.any() and not second.any()
+    assert (np.frombuffer(after.pcm_48k, np.int16)[:LOOKAHEAD] == 9_000).all()
+
+
+def test_a_face_that_comes_later_stands_at_the_same_positions():
+    impulse = np.zeros((2, CHUNK), np.int16)
+    impulse[:, 1000] = 30_000
+    chunker = Chunker(INFO)
+    chunker.push(np.zeros((1, CHUNK + LOOKAHEAD), np.int16))
+    chunker.take(None, 0.0)
+    chunker.change_faces(2)
+    chunker.push(impulse)
+    chunker.take(None, 0.1)
+    chunker.push(np.zeros((2, CHUNK), np.int16))
+    heard = window(chunker.take(None, 0.2)).reshape(2, -1)
+    assert heard[0].any() and np.array_equal(heard[0], heard[1])
+    chunker.change_faces(1)
+    chunker.push(np.zeros((1, CHUNK), np.int16))
+    assert len(window(chunker.take(None, 0.3))) == INFO.window_samples
 
 
 def test_an_hour_of_sound_keeps_constant_memory():
     chunker = Chunker(INFO)
     chunker.index = 45_000  # as after an hour
-    chunker.push(np.zeros(CHUNK + LOOKAHEAD, np.int16))
+    chunker.push(np.zeros((1, CHUNK + LOOKAHEAD), np.int16))
     assert chunker.take(None, 0.0).first_sample_48k == 45_000 * CHUNK
     for _ in range(100):
-        chunker.push(np.zeros(CHUNK, np.int16))
+        chunker.push(np.zeros((1, CHUNK), np.int16))
         chunker.take(None, 0.0)
-    assert len(chunker._pcm_48k) == LOOKAHEAD
-    assert len(chunker._pcm_model) == INFO.window_samples
+    assert chunker._voices_48k.shape == (1, LOOKAHEAD)
+    assert chunker._voices_model.shape == (1, INFO.window_samples)

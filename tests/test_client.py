@@ -55,7 +55,7 @@ async def eventually(condition) -> None:
 
 async def test_sessions_are_made_changed_and_ended(api):
     async with Visavis(api.url) as visavis:
-        assert [one["name"] for one in await visavis.characters()] == ["ada", "bo"]
+        assert [one["name"] for one in await visavis.characters()] == ["ada", "bo", "duo"]
         session = await visavis.create_session("ada", probe=True)
         assert api.sessions.made[session.id].options.probe
         await session.change_character("bo")
@@ -80,6 +80,43 @@ async def test_speaking_waits_at_the_high_water_mark_until_there_is_room(api):
             await eventually(lambda: len(session.calls) == 120)
             await speaking
             hearing.cancel()
+
+
+async def test_two_faces_are_spoken_for_and_each_has_room_of_its_own(api):
+    async with Visavis(api.url) as visavis:
+        remote = await visavis.create_session("duo")
+        session = api.sessions.made[remote.id]
+        output = protocol.Output(video="none", audio=False)
+        async with remote.connect(input_rate=8_000, output=output) as bot, asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(_exhaust(bot))
+            uma = tasks.create_task(bot.speak(bytes(2 * 8_000 * 12), 1))  # 12 s: more than may wait
+            await bot.speak(bytes(2 * 8_000 * 9), 2, face="vito")
+            await bot.end_segment(2)
+            await eventually(lambda: len(session.calls) == 191)
+            assert not uma.done()
+            session.tell(Credit(0, 10_000, face=1))
+            session.tell(Credit(7_000, 3_000, face=0))
+            await uma
+            await eventually(lambda: len(session.calls) == 211)
+            hearing.cancel()
+    spoken = [(call[3], call[4]) for call in session.calls if call[0] == "queue_speech"]
+    assert set(spoken) == {(1, 0), (2, 1)}
+    assert ("end_segment", 2, 1) in session.calls
+
+
+async def test_emotions_and_clear_are_for_one_face_or_all(api):
+    async with Visavis(api.url) as visavis:
+        remote = await visavis.create_session("duo")
+        session = api.sessions.made[remote.id]
+        async with remote.connect(output=protocol.Output(video="none", audio=False)) as bot:
+            assert (bot.ready.faces, bot.ready.emotions) == (["Uma", "Vito"], ["neutral", "happy", "sad"])
+            await bot.emotion("happy")
+            await bot.emotion("sad", 0.5, face="Vito")
+            await bot.clear(face=1)
+            await eventually(lambda: len(session.calls) == 3)
+            with pytest.raises(VisavisError, match="Uma, Vito"):
+                await bot.speak(b"", 1, face="Nobody")
+    assert session.calls == [("show_emotion", "happy", 1.0, None), ("show_emotion", "sad", 0.5, 1), ("clear", 1)]
 
 
 async def test_a_microphone_never_waits_for_room(api):
@@ -202,6 +239,9 @@ def test_talk_shows_progress_and_says_where_the_video_is(server, bursts, tmp_pat
         ({"--audio": __file__}, "cannot read sound"),
         ({"--out": "/no/such/folder/out.mp4"}, "cannot write"),
         ({"--server": "http://127.0.0.1:9"}, "is it running"),
+        ({"--emotion": "bored"}, "neutral, happy"),
+        ({"--emotion": "happy:2"}, "from 0 to 1"),
+        ({"--character": "duo", "--face": "Nobody"}, "0 Uma, 1 Vito"),
     ],
 )
 def test_talk_says_what_is_wrong_and_leaves_no_file(server, bursts, tmp_path, change, word):

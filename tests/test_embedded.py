@@ -7,10 +7,12 @@ code that no longer belong together.
 import numpy as np
 import pytest
 
-from model.evaluate import MouthProbe, correlation, film, lag_ms, take
+from model.evaluate import correlation, film, lag_ms, take
 from model.loading import load
+from model.probe import MouthProbe
 from model.train.speech import CorpusConfig, make_clip
 from model.train.world import CHARACTERS, Pose, render
+from model.train.world_scene import Scene
 from stream.messages import PresetInfo
 
 CHARACTER = "ada"
@@ -23,7 +25,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def probe():
-    return MouthProbe(CHARACTERS[CHARACTER], seed=1)
+    return MouthProbe(Scene((CHARACTERS[CHARACTER],)), 0, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_the_lips_are_in_step(spoken):
 
 
 def test_the_mouth_rests_in_silence(generator, probe, spoken):
-    silent = probe.read(film(generator, CHARACTER, np.zeros(3 * 16_000, np.float32), seed=4))[:, 0]
+    silent = probe.read(film(generator, CHARACTER, np.zeros((1, 3 * 16_000), np.float32), seed=4))[:, 0]
     assert np.quantile(silent, 0.95) < 0.1 < np.quantile(spoken.made[spoken.speaking, 0], 0.8)
 
 
@@ -67,5 +69,5 @@ def test_a_character_looks_like_its_picture_also_after_a_day(generator, name):
 
 
 def test_silence_is_alive(generator):
-    frames = film(generator, CHARACTER, np.zeros(4 * 16_000, np.float32), seed=4).astype(float)
+    frames = film(generator, CHARACTER, np.zeros((1, 4 * 16_000), np.float32), seed=4).astype(float)
     assert np.abs(frames[60] - frames[90]).mean() > 0.3

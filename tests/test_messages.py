@@ -2,9 +2,9 @@
 
 import pytest
 
-from stream.messages import ChunkJob, Close, Decoder, Open, Step, encode
+from stream.messages import NEUTRAL, ChunkJob, Close, Decoder, Open, Step, encode
 
-SAID = [Open(1, "ada", 7, 0), Step((ChunkJob(1, 0, b"\x01\x00" * 16_000, 3),), 2), Close(1)]
+SAID = [Open(1, "ada", 7, 0), Step((ChunkJob(1, 0, b"\x01\x00" * 16_000, (NEUTRAL,), 3),), 2), Close(1)]
 
 
 @pytest.mark.parametrize("piece", [1, 3, 4096, 1 << 20])

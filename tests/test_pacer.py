@@ -39,7 +39,7 @@ class Stage:
             self._run_until(time_s, quiet)
             first = 2 * chunk
             if kind == "sound":
-                pcm = np.concatenate([sound_of(first), sound_of(first + 1)])
+                pcm = np.concatenate([sound_of(first), sound_of(first + 1)])[None]
                 self.pacer.push_sound(first * FRAME, pcm, {first: time_s - 0.04, first + 1: time_s})
             else:
                 self.pacer.push_pictures(first, pictures(first), time_s)
@@ -168,12 +168,12 @@ def test_a_picture_never_comes_ahead_of_its_sound():
 
 def test_without_its_sound_nothing_leaves():
     pacer = Pacer(FPS)
-    pacer.push_sound(0, sound_of(0), {0: 0.04})
+    pacer.push_sound(0, sound_of(0)[None], {0: 0.04})
     pacer.push_pictures(0, pictures(0), 0.05)
     assert pacer.due(1.0) is not None
     assert pacer.next_deadline() is None
     assert pacer.due(1.0) is None
-    pacer.push_sound(FRAME, sound_of(1)[:-1], {})
+    pacer.push_sound(FRAME, sound_of(1)[None, :-1], {})
     assert pacer.due(1.0) is None
 
 
@@ -185,7 +185,7 @@ def test_sound_that_comes_late_leaves_at_once_and_loses_nothing():
     missing = stage.chunk * 2 - first
     for _ in range(missing):
         stage.pacer.due(late - 0.001)
-    stage.pacer.push_sound(stage.chunk * 2 * FRAME, sound_of(200), {200: late})
+    stage.pacer.push_sound(stage.chunk * 2 * FRAME, sound_of(200)[None], {200: late})
     tick = stage.pacer.due(late + 0.5)
     assert tick.index == 200
     assert tick.late_s > 0.05
@@ -195,7 +195,7 @@ def test_far_behind_ticks_are_skipped_to_the_present():
     stage = Stage()
     stage.play(100)
     first = stage.pacer.next_index
-    stage.pacer.push_sound(200 * FRAME, np.concatenate([sound_of(200 + n) for n in range(100)]), {})
+    stage.pacer.push_sound(200 * FRAME, np.concatenate([sound_of(200 + n) for n in range(100)])[None], {})
     now = stage.pacer.deadline(first) + 3.0
     tick = stage.pacer.due(now)
     assert stage.pacer.skipped == tick.index - first
@@ -212,6 +212,23 @@ def test_clear_fades_the_sound_that_has_not_left_within_five_milliseconds():
     assert not ticks[0].pcm_48k[240:].any()
     assert all((tick.pcm_48k == tick.index + 1).all() for tick in ticks if tick.index >= 200)
     assert not any(tick.repeated for tick in ticks)
+
+
+def test_all_voices_leave_together_and_one_can_be_cleared():
+    pacer = Pacer(FPS)
+    voices = np.stack([np.full(3 * FRAME, 1000, np.int16), np.full(3 * FRAME, 30_000, np.int16)])
+    pacer.push_sound(0, voices, {})
+    pacer.push_pictures(0, pictures(0), 500.0)
+
+    def heard() -> np.ndarray:
+        return pacer.due(pacer.next_deadline()).pcm_48k
+
+    assert (heard() == 31_000).all()
+    pacer.clear(1)
+    assert (heard()[240:] == 1000).all()
+    pacer.push_sound(3 * FRAME, np.full((1, FRAME), 7, np.int16), {})  # who left the picture is heard no more
+    assert (heard() == 1000).all()
+    assert (heard() == 7).all()
 
 
 def test_after_a_silence_of_the_generator_the_last_picture_holds_and_then_all_is_as_before():

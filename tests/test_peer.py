@@ -315,9 +315,49 @@ async def test_data_channel_answers_pings_and_carries_readouts_and_events():
             session.tell(event)
         await until(lambda: heard("type", "markreached"))
         assert heard("type", "vad") == [
-            {"type": "vad", "speaking": True, "t_s": 1.5},
-            {"type": "vad", "speaking": False, "t_s": 2.5},
+            {"type": "vad", "speaking": True, "t_s": 1.5, "face": 0},
+            {"type": "vad", "speaking": False, "t_s": 2.5, "face": 0},
         ]
+        await peer.close()
+
+
+async def test_the_data_channel_sets_emotions_and_whom_the_microphone_speaks_for():
+    async with FakeSession() as session, Client(channel=True) as client:
+        peer = Peer(session, "duplex")
+        await client.connect(peer)
+
+        def heard(kind: str) -> list[dict]:
+            messages = [json.loads(message) for message in client.messages]
+            return [message for message in messages if message.get("type") == kind]
+
+        await until(lambda: heard("ready"))
+        assert heard("ready") == [
+            {"type": "ready", "character": "duo", "faces": ["Uma", "Vito"], "emotions": ["neutral", "happy"]}
+        ]
+        await until(lambda: session.heard)
+        assert session.spoken_for == {0}
+        client.channel.send('{"type": "voice", "face": "Vito"}')
+        client.channel.send('{"type": "emotion", "name": "happy", "intensity": 0.5}')
+        client.channel.send('{"type": "emotion", "name": "happy", "face": 1}')
+        await until(lambda: session.spoken_for == {0, 1} and len(session.shown) == 2)
+        assert session.shown == [("happy", 0.5, None), ("happy", 1.0, 1)]
+        for wrong in ('{"type": "voice", "face": 2}', '{"type": "emotion", "name": "bored"}', '{"type": "sing"}'):
+            client.channel.send(wrong)
+        await until(lambda: len(heard("error")) == 3)
+        assert [one["code"] for one in heard("error")] == ["unknown_face", "unknown_emotion", "unknown_message"]
+        assert "neutral, happy" in heard("error")[1]["message"]
+        assert "emotion, voice" in heard("error")[2]["message"].lower()
+        await peer.close()
+
+
+async def test_who_only_watches_changes_nothing():
+    async with FakeSession() as session, Client("recvonly", channel=True) as client:
+        peer = Peer(session, "whep")
+        await client.connect(peer)
+        await until(lambda: client.channel.readyState == "open")
+        client.channel.send('{"type": "emotion", "name": "happy"}')
+        await until(lambda: any("only_watching" in message for message in client.messages))
+        assert session.shown == []
         await peer.close()
 
 

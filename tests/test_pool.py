@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from stream import pool as pool_module
+from stream.messages import NEUTRAL, Emotion
 from stream.metrics import Metrics
 from stream.pool import Pool, PoolFailed
-from tests.fakes import UNOPENABLE, UNSTEPPABLE
+from tests.fakes import LOOKS, UNOPENABLE, UNSTEPPABLE, WALL
 
 PATIENCE_S = 30
 ROOT = Path(__file__).parent.parent
@@ -40,7 +41,12 @@ asyncio.run(main())
 @dataclass(frozen=True)
 class Chunk:
     index: int
-    window_s16: bytes
+    windows_s16: bytes
+
+
+def mouth_rows(frame: np.ndarray, face: int) -> int:
+    """Of a picture with two faces."""
+    return int((frame[150:200, 64 + 128 * face].astype(int) == (70, 20, 30)).all(axis=1).sum())
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ class Driver:
 
     def send(self, session, index, level=0.0):
         pcm = np.full(self.info.window_samples, int(level * 32767), "<i2")
-        self.pool.submit(session, Chunk(index, pcm.tobytes()), asyncio.get_running_loop().time() + 10)
+        self.pool.submit(session, Chunk(index, pcm.tobytes()), (NEUTRAL,), asyncio.get_running_loop().time() + 10)
 
     async def frames(self, session, index):
         return await self._in_time(self.seen, (session, index))
@@ -107,6 +113,21 @@ async def test_a_chunk_comes_back_as_pictures_of_its_sound(started):
     assert closed.shape == (2, 256, 256, 3)
     assert (opened[0] < 90).sum() > 2 * (closed[0] < 90).sum()
     assert {"queue", "denoise", "transfer"} <= started.stage_s.keys()
+
+
+async def test_each_face_moves_to_its_own_sound_and_shows_its_own_emotion(started):
+    pool, loud = started.pool, np.full(started.info.window_samples, 6000, "<i2")
+    pool.open(7, "duo", 1)
+    pool.open(8, "ada", 1)
+    due = asyncio.get_running_loop().time() + 10
+    pool.submit(7, Chunk(0, np.stack([0 * loud, loud]).tobytes()), (Emotion("happy", 1.0), NEUTRAL), due)
+    pool.submit(8, Chunk(0, loud.tobytes()), (Emotion("sad", 0.5),), due)
+    duo, ada = await started.frames(7, 0), await started.frames(8, 0)
+    assert pool.characters["duo"].faces == ("Uma", "Vito")
+    assert pool.info.emotions[:2] == ("neutral", "happy")
+    assert mouth_rows(duo[0], 0) <= 4 and mouth_rows(duo[0], 1) > 15
+    assert [tuple(duo[0, 2, column]) for column in (2, 250)] == [LOOKS["happy"][2], WALL]
+    assert tuple(ada[0, 2, 2]) == tuple(np.add(WALL, LOOKS["sad"][2]) // 2)
 
 
 async def test_sessions_are_batched_and_keep_their_characters(started):

@@ -79,6 +79,12 @@ def test_impossible_rates_are_refused_with_the_possible_ones(rate):
         ('{"type": "mark", "name": ""}', "bad_message"),
         ('{"type": "mark", "name": "m", "offset_ms": -1}', "bad_message"),
         ('{"type": "clear", "before_segment": 3}', "bad_message"),
+        ('{"type": "clear", "face": -1}', "bad_message"),
+        ('{"type": "segment.start", "segment_id": 1}', "bad_message"),
+        ('{"type": "segment.start", "segment_id": 1, "face": true}', "bad_message"),
+        ('{"type": "emotion", "intensity": 1}', "bad_message"),
+        ('{"type": "emotion", "name": "happy", "intensity": 1.5}', "bad_message"),
+        ('{"type": "emotion", "name": "happy", "intensity": -0.1}', "bad_message"),
         ('{"type": "session.configure", "output": {"video": "vp9"}}', "bad_message"),
     ],
 )
@@ -89,6 +95,18 @@ def test_bad_messages_are_named(text, code):
 def test_an_unknown_message_is_answered_with_the_known_ones():
     message = error_of(protocol.decode_control, '{"type": "sing"}').message
     assert "sing" in message and "segment.end" in message and "session.configure" in message
+
+
+@pytest.mark.parametrize("face", [0, 7, "Ada"])
+def test_a_face_is_an_index_or_a_title(face):
+    message = protocol.decode_control(json.dumps({"type": "emotion", "name": "happy", "face": face}))
+    assert (message.face, message.intensity) == (face, 1.0)
+
+
+@pytest.mark.parametrize("face", [-1, 1.5, True, "", [0]])
+def test_what_names_no_face_is_answered_with_what_does(face):
+    error = error_of(protocol.decode_control, json.dumps({"type": "clear", "face": face}))
+    assert error.message.startswith("clear: face: an index from 0 or a title")
 
 
 def test_a_misspelt_field_is_named():

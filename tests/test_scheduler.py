@@ -10,7 +10,7 @@ def scheduler(cost_s=(0.01, 0.02), max_batch=4):
 
 
 def waiting(session, due, index=0):
-    return Waiting(session, index, due, submitted_at=due - 0.05, window_s16=b"")
+    return Waiting(session, index, due, submitted_at=due - 0.05, windows_s16=b"", emotions=())
 
 
 def sessions(batch):

@@ -14,6 +14,7 @@ from stream.events import (
     SpeechStarted,
     Warning,
 )
+from stream.expression import NotThere
 from stream.manager import Sessions
 from stream.metrics import Metrics
 from stream.session import LINGER_S, Session, SessionOptions, SessionState, UnknownCharacter
@@ -41,12 +42,12 @@ class Hub:
 class Studio:
     """One session on a fake clock, with somebody attached, and all it says."""
 
-    def __init__(self, options: SessionOptions | None = None, attach: bool = True) -> None:
+    def __init__(self, options: SessionOptions | None = None, attach: bool = True, character: str = "ada") -> None:
         self.clock = FakeClock()
         self.pool = DelayPool(self.clock)
         self.metrics = Metrics()
         self.sessions = Sessions(self.pool, metrics=self.metrics, make_encoders=Hub, clock=self.clock)
-        self.session: Session = self.sessions.create("ada", options)
+        self.session: Session = self.sessions.create(character, options)
         self._events = self.session.events(10_000)
         if attach:
             self.session.attach()
@@ -87,8 +88,8 @@ def sound(ticks: list) -> np.ndarray:
 
 
 @contextlib.asynccontextmanager
-async def studio(options: SessionOptions | None = None, attach: bool = True):
-    one = Studio(options, attach)
+async def studio(options: SessionOptions | None = None, attach: bool = True, character: str = "ada"):
+    one = Studio(options, attach, character)
     try:
         yield one
     finally:
@@ -276,8 +277,8 @@ async def test_after_clear_the_model_hears_silence_at_once_and_pictures_go_on():
         s.session.clear()
         index = len(s.pool.submitted)
         ticks = await s.run(1.0)
-        window = np.frombuffer(s.pool.submitted[index].window_s16, np.int16)
-        assert np.frombuffer(s.pool.submitted[index - 1].window_s16, np.int16).any()
+        window = np.frombuffer(s.pool.submitted[index].windows_s16, np.int16)
+        assert np.frombuffer(s.pool.submitted[index - 1].windows_s16, np.int16).any()
         assert not window.any()
         assert s.pool.submitted[index].epoch == 1
         assert not any(tick.repeated for tick in ticks)
@@ -321,7 +322,7 @@ async def test_sounds_that_are_no_speech_do_not_reach_the_model():
         for at in range(0, len(noise), PACKET):
             await s.clock.advance(0.02)
             s.session.push_microphone(noise[at : at + PACKET], 48_000)
-        assert not np.frombuffer(s.pool.submitted[-1].window_s16, np.int16).any()
+        assert not np.frombuffer(s.pool.submitted[-1].windows_s16, np.int16).any()
         assert sound(s.ticks).any()  # but it is heard
 
 
@@ -360,8 +361,143 @@ async def test_a_changed_character_takes_over_without_a_gap():
         assert all(tick.frame is not None for tick in ticks)
         assert sum(tick.repeated for tick in ticks) <= 6
         assert len(s.pool.open_now) == 1
-        with pytest.raises(UnknownCharacter, match="ada, bo"):
+        with pytest.raises(UnknownCharacter, match="ada, bo, duo"):
             s.session.change_character("eve")
+
+
+def two_faces():
+    return studio(SessionOptions(gate=False), character="duo")
+
+
+def windows(s: Studio, of: slice) -> np.ndarray:
+    """What the model hears of each face's newest second in each of some chunks: chunks, faces, samples."""
+    return np.stack([np.frombuffer(c.windows_s16, np.int16).reshape(-1, 16_000) for c in s.pool.submitted[of]])
+
+
+class Talker:
+    """Somebody with a microphone of their own."""
+
+
+async def test_each_face_hears_its_own_sound_and_all_is_played():
+    async with two_faces() as s:
+        await s.run(2.0)
+        s.session.queue_speech(speech(1.0, 5000), 48_000, 1, face=0)
+        s.session.queue_speech(speech(1.0, 30_000), 48_000, 2, face=1)
+        await s.run(0.7)
+        heard = windows(s, slice(-1, None))[0, :, -3000:-1000]
+        assert (np.abs(heard.T - np.array([5000, 30_000])) < 30).all()
+        await s.run(1.5)
+        assert (sound(s.ticks) == 32_767).sum() > 0.95 * 48_000  # both together, cut off and not wrapped round
+
+
+async def test_events_tell_whose_they_are_and_numbers_may_be_the_same():
+    async with two_faces() as s:
+        await s.run(1.0)
+        for face, seconds in ((0, 0.5), (1, 1.0)):
+            s.session.queue_speech(speech(seconds), 48_000, 1, face)
+            s.session.mark("end", 1, round(seconds * 1000), face)
+            s.session.end_segment(1, face)
+        await s.run(2.5)
+        finished = s.events(PlaybackFinished)
+        assert [(one.face, one.segment, one.position_ms) for one in finished] == [(0, 1, 500), (1, 1, 1000)]
+
+
+async def test_the_clear_of_one_face_leaves_the_other_speaking():
+    async with two_faces() as s:
+        await s.run(2.0)
+        s.session.queue_speech(speech(4.0, 1000), 48_000, 1, face=0)
+        s.session.queue_speech(speech(4.0, 3000), 48_000, 1, face=1)
+        await s.run(1.5)
+        report = s.session.clear(1)
+        assert report.dropped_ms + report.position_ms in (3999, 4000)
+        assert [(one.face, one.interrupted) for one in s.events(PlaybackFinished)] == [(1, True)]
+        ticks = await s.run(1.0)
+        assert (sound(ticks)[240:] == 1000).all()
+        first, second = windows(s, slice(-1, None))[0]
+        assert first[-3000:].any() and not second.any()
+        assert s.session.clear().dropped_ms > 500
+        assert not sound(await s.run(0.5))[240:].any()
+
+
+async def test_one_face_speaks_live_and_the_other_from_its_queue():
+    async with two_faces() as s:
+        await s.run(1.0)
+        s.session.queue_speech(speech(2.0, 3000), 48_000, 1, face=1)
+        await s.talk(1.0, value=500)
+        assert (np.abs(windows(s, slice(-1, None))[0, :, -3000:-1000].T - np.array([500, 3000])) < 20).all()
+        assert (sound(s.ticks) == 3500).any()
+
+
+async def test_two_microphones_at_a_time_are_both_heard_with_the_usual_latency():
+    async with two_faces() as s:
+        await s.run(1.0)
+        one, other = Talker(), Talker()
+        for _ in range(150):
+            await s.clock.advance(0.012)
+            s.session.push_microphone(np.full(PACKET, 1000, np.int16), 48_000, 0, one)
+            await s.clock.advance(0.008)
+            s.session.push_microphone(np.full(PACKET, 3000, np.int16), 48_000, 1, other)
+        heard = windows(s, slice(-1, None))[0]
+        assert (np.abs(heard[:, -8000:-100].T - np.array([1000, 3000])) < 30).all()
+        latencies = [tick.stamps["pace"] - tick.stamps["capture"] for tick in s.ticks[-10:]]
+        assert latencies == pytest.approx([0.165] * 10, abs=0.004)
+        for _ in range(100):  # the first one leaves: the other goes on alone
+            await s.clock.advance(0.02)
+            s.session.push_microphone(np.full(PACKET, 3000, np.int16), 48_000, 1, other)
+        first, second = windows(s, slice(-1, None))[0]
+        assert not first[-8000:].any() and (np.abs(second[-8000:-100] - 3000) < 30).all()
+
+
+async def test_a_microphone_may_change_whom_it_speaks_for():
+    async with two_faces() as s:
+        await s.talk(1.0, value=1000)
+        for _ in range(60):
+            await s.clock.advance(0.02)
+            s.session.push_microphone(np.full(PACKET, 1000, np.int16), 48_000, 1)
+        first, second = windows(s, slice(-1, None))[0]
+        assert not first[-8000:].any() and second[-8000:].any()
+        assert s.session.stats()["filled_ms"] == 0
+
+
+async def test_an_emotion_goes_with_every_chunk_from_the_next_on():
+    async with two_faces() as s:
+        await s.run(1.0)
+        assert s.pool.emotions[-1] == (("neutral", 0.0), ("neutral", 0.0))
+        s.session.show_emotion("happy")
+        before = len(s.pool.emotions)
+        await s.run(0.5)
+        assert set(s.pool.emotions[before:]) == {(("happy", 1.0), ("happy", 1.0))}
+        s.session.show_emotion("sad", 0.5, face=1)
+        await s.run(0.2)
+        assert s.pool.emotions[-1] == (("happy", 1.0), ("sad", 0.5))
+        with pytest.raises(NotThere, match="neutral, happy, sad"):
+            s.session.show_emotion("bored")
+        with pytest.raises(NotThere, match="0 Uma, 1 Vito"):
+            s.session.show_emotion("happy", 1.0, face=2)
+
+
+async def test_faces_come_and_go_with_the_character():
+    async with studio(SessionOptions(gate=True)) as s:
+        await s.run(1.0)
+        s.session.show_emotion("happy")
+        with pytest.raises(NotThere):
+            s.session.queue_speech(speech(0.1), 48_000, 1, face=1)
+        s.session.change_character("duo")
+        s.session.queue_speech(np.tile(spoken(), 2), 48_000, 1, face=1)
+        await s.run(2.0)
+        assert s.pool.emotions[-1] == (("happy", 1.0), ("neutral", 0.0))
+        first, second = windows(s, slice(-1, None))[0]
+        assert second.any() and not first.any()
+        (started,) = s.events(SpeechStarted)
+        assert started.face == 1
+        heard_s = next(tick.pts_48k for tick in s.ticks if np.abs(tick.pcm_48k).max() > 3000) / 48_000
+        assert started.t_s == pytest.approx(heard_s, abs=0.2)
+        s.session.change_character("ada")
+        assert [(one.face, one.interrupted) for one in s.events(PlaybackFinished)] == [(1, True)]
+        ticks = await s.run(1.0)
+        assert windows(s, slice(-1, None)).shape == (1, 1, 16_000)
+        assert not sound(ticks)[1920:].any()
+        assert not any(tick.repeated for tick in ticks[-10:])
 
 
 async def test_nobody_attached_ends_the_session_after_the_idle_time_and_not_before():

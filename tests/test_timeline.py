@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stream.sources import Sources
 from stream.speech import SpeechQueue
 from stream.timeline import Timeline
 
@@ -15,7 +16,7 @@ class Listener:
     def __init__(self, start_s: float = 1000.0) -> None:
         self.start_s = start_s
         self.speech = SpeechQueue()
-        self.timeline = Timeline(self.speech, CHUNK, LOOKAHEAD, start_s)
+        self.timeline = Timeline(Sources([self.speech]), CHUNK, LOOKAHEAD, start_s)
         self.sound = np.zeros(0, np.int16)
         self.completed: list[float] = []  # when each chunk was complete, seconds since the start
         self.keep = True
@@ -49,7 +50,7 @@ class Listener:
             return
         if self.keep:
             assert appended.first_sample == len(self.sound)
-            self.sound = np.concatenate([self.sound, appended.pcm_48k])
+            self.sound = np.concatenate([self.sound, appended.voices_48k[0]])
         while self.timeline.head >= self.need:
             self.completed.append(now - self.start_s)
 

@@ -1,5 +1,6 @@
 """The drawn world: what a pose changes in the picture, and that a look is a plain value."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -8,7 +9,10 @@ import pytest
 
 pytest.importorskip("skia", reason="the drawn world needs the train extra: pip install 'visavis[train]'")
 
+from model.train.pictures import Feeling  # noqa: E402
 from model.train.world import CHARACTER_TITLES, CHARACTERS, Look, Pose, face_box, mouth_box, render  # noqa: E402
+from model.train.world_emotion import EMOTIONS, felt  # noqa: E402
+from model.train.world_scene import Scene  # noqa: E402
 
 ADA = CHARACTERS["ada"]
 REST = render(ADA, Pose())
@@ -106,3 +110,52 @@ def test_random_looks_differ_and_repeat_with_their_seed():
 
 def test_every_character_has_a_title():
     assert set(CHARACTERS) == set(CHARACTER_TITLES) and len(CHARACTERS) == 6
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_an_emotion_shows_in_the_face_and_nowhere_else(emotion):
+    look = CHARACTERS["bo"]
+    left, top, right, bottom = face_box(look)
+    plain, shown = render(look, Pose.neutral()), render(look, felt(Pose.neutral(), emotion, 1.0))
+    changed = (plain != shown).any(-1)
+    assert changed.sum() > 300
+    changed[top:bottom, left:right] = False
+    assert not changed.any()
+
+
+def test_emotions_differ_from_one_another():
+    pictures = [render(CHARACTERS["mei"], felt(Pose.neutral(), name, 1.0)).astype(float) for name in ("neutral", *EMOTIONS)]
+    for one, other in itertools.combinations(pictures, 2):
+        assert np.abs(one - other).mean() > 0.15
+
+
+def test_a_closed_mouth_stays_closed_in_every_emotion():
+    assert all(felt(Pose.neutral(), name, 1.0).open == 0 for name in EMOTIONS)
+
+
+def test_of_two_people_one_moves_and_the_other_does_not():
+    scene = Scene((CHARACTERS["ada"], CHARACTERS["kofi"]))
+    calm, boxes = scene.render((Pose.neutral(), Pose.neutral())), scene.face_boxes()
+    for person, other in ((0, 1), (1, 0)):
+        poses = [Pose.neutral(), Pose.neutral()]
+        poses[person] = Pose(open=1.0, blink=1.0)
+        moved = scene.render(tuple(poses))
+        assert changed(crop(moved, boxes[person]), crop(calm, boxes[person])).any()
+        assert np.array_equal(crop(moved, boxes[other]), crop(calm, boxes[other]))
+
+
+def test_one_person_is_drawn_as_ever():
+    look = CHARACTERS["otto"]
+    assert np.array_equal(Scene((look,)).render((Pose(open=0.5),)), render(look, Pose(open=0.5)))
+
+
+def test_three_people_are_too_many():
+    with pytest.raises(ValueError, match="one or two"):
+        Scene((CHARACTERS["ada"],) * 3)
+
+
+def test_an_emotion_that_changes_takes_its_time_from_where_it_is_ordered():
+    feeling = Feeling(("happy", 1.0), ("sad", 1.0), changes_at=10)
+    smiles = [feeling.on(Pose.neutral(), frame).smile for frame in range(30)]
+    assert len(set(smiles[:11])) == 1 and smiles[0] > 0 > smiles[-1] and len(set(smiles[20:])) == 1
+    assert all(after <= before for before, after in itertools.pairwise(smiles))

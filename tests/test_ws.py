@@ -98,11 +98,11 @@ async def test_speech_reaches_the_session_in_order(api):
         await client.say("segment.end", segment_id=6)
         await eventually(lambda: len(session.calls) == 5)
     assert session.calls == [
-        ("queue_speech", [1, -2], 16_000, 5),
-        ("mark", "half", 5, 20),
-        ("queue_speech", [3], 16_000, 5),
-        ("end_segment", 5),
-        ("end_segment", 6),
+        ("queue_speech", [1, -2], 16_000, 5, 0),
+        ("mark", "half", 5, 20, 0),
+        ("queue_speech", [3], 16_000, 5, 0),
+        ("end_segment", 5, 0),
+        ("end_segment", 6, 0),
     ]
 
 
@@ -111,7 +111,7 @@ async def test_live_mode_is_a_microphone(api):
     async with attached(api, session, NO_MEDIA | {"mode": "live", "input_rate": 8_000}) as client:
         await client.sound([7, 8])
         await eventually(lambda: session.calls)
-    assert session.calls == [("push_microphone", [7, 8], 8_000)]
+    assert session.calls == [("push_microphone", [7, 8], 8_000, 0)]
 
 
 async def test_clear_answers_with_what_was_dropped(api):
@@ -138,7 +138,7 @@ async def test_late_sound_of_a_cleared_segment_is_refused_until_its_end(api):
     errors = [heard["code"] for heard in client.heard if heard["type"] == "error"]
     assert errors == ["segment_cleared"]
     spoken = [call for call in session.calls if call[0] == "queue_speech"]
-    assert [(samples, segment) for _, samples, _, segment in spoken] == [([1], 4), ([4], 5), ([5], 4)]
+    assert [(samples, segment) for _, samples, _, segment, _ in spoken] == [([1], 4), ([4], 5), ([5], 4)]
 
 
 async def test_speech_without_numbers_goes_on_after_a_clear(api):
@@ -202,6 +202,7 @@ async def test_events_are_worded(api):
     assert told["mark.reached"]["name"] == "half"
     assert told["playback.finished"] | {"pts_us": 0} == {
         "type": "playback.finished", "segment_id": 4, "pts_us": 0, "position_ms": 1500.0, "interrupted": False,
+        "face": 0,
     }  # fmt: skip
     assert told["vad.end"]["pts_us"] == 3_000_000
     assert told["credit"]["free_ms"] == 10_000
@@ -305,6 +306,118 @@ async def test_a_frame_beyond_the_socket_limit_closes_with_1009_and_the_session_
         assert closed.value.rcvd.code == 1009
     async with attached(api, session, NO_MEDIA):
         pass
+
+
+async def test_ready_tells_faces_and_emotions(api):
+    async with attached(api, api.sessions.create("duo"), NO_MEDIA | {"face": "vito"}) as client:
+        assert client.ready["faces"] == ["Uma", "Vito"]
+        assert client.ready["emotions"] == ["neutral", "happy", "sad"]
+        assert client.ready["face"] == 1
+
+
+async def test_a_connection_or_a_segment_speaks_for_a_face(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA | {"face": 1}) as client:
+        await client.sound([1], segment=1)
+        await client.say("segment.start", segment_id=2, face="Uma")
+        await client.sound([2], segment=2)
+        await client.sound([3], segment=1)
+        await client.say("mark", name="half", segment_id=2, offset_ms=20)
+        await client.say("segment.end", segment_id=2)
+        await client.say("segment.end", segment_id=1)
+        await eventually(lambda: len(session.calls) == 6)
+    assert [call[-1] for call in session.calls] == [1, 0, 1, 0, 0, 1]
+
+
+async def test_a_microphone_speaks_for_the_face_it_is_configured_for(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA | {"mode": "live", "face": 1}) as client:
+        await client.sound([7])
+        await eventually(lambda: session.calls)
+        await client.say("session.configure", **NO_MEDIA, mode="live", face=0)
+        await client.sound([8])
+        await eventually(lambda: len(session.calls) == 2)
+    assert [call[-1] for call in session.calls] == [1, 0]
+
+
+@pytest.mark.parametrize("face", [2, "Nobody"])
+@pytest.mark.parametrize("kind", ["segment.start", "clear", "emotion"])
+async def test_a_face_that_is_not_there_is_answered_with_those_that_are(api, kind, face):
+    fields = {"segment.start": {"segment_id": 1}, "emotion": {"name": "happy"}, "clear": {}}[kind]
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.say(kind, face=face, **fields)
+        error = await client.until("error")
+    assert error["code"] == "unknown_face"
+    assert "0 Uma, 1 Vito" in error["message"]
+    assert session.calls == []
+
+
+async def test_a_configuration_for_a_face_that_is_not_there_is_refused_and_may_be_sent_again(api):
+    async with attached(api, api.sessions.create()) as client:
+        await client.say("session.configure", face=1, **NO_MEDIA)
+        assert (await client.until("error"))["code"] == "unknown_face"
+        await client.say("session.configure", **NO_MEDIA)
+        await client.until("session.ready")
+
+
+async def test_a_face_that_left_with_its_character_is_told_when_it_should_speak(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA | {"face": 1}) as client:
+        session.change_character("ada")
+        await client.sound([1])
+        assert (await client.until("error"))["code"] == "unknown_face"
+
+
+async def test_emotions_reach_the_session_for_one_face_or_all(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.say("emotion", name="happy")
+        await client.say("emotion", name="sad", intensity=0.5, face="Vito")
+        await eventually(lambda: len(session.calls) == 2)
+    assert session.calls == [("show_emotion", "happy", 1.0, None), ("show_emotion", "sad", 0.5, 1)]
+
+
+async def test_an_unknown_emotion_is_answered_with_the_known_ones(api):
+    session = api.sessions.create()
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.say("emotion", name="bored")
+        error = await client.until("error")
+    assert error["code"] == "unknown_emotion"
+    assert "neutral, happy, sad" in error["message"]
+    assert session.calls == []
+
+
+async def test_clear_of_one_face_cuts_only_its_segments_off(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA) as client:
+        await client.say("segment.start", segment_id=2, face=1)
+        await client.sound([1], segment=1)
+        await client.sound([2], segment=2)
+        await client.say("clear", face=1)
+        await client.until("cleared")
+        await client.sound([3], segment=1)
+        await client.sound([4], segment=2)
+        assert (await client.until("error"))["code"] == "segment_cleared"
+    assert ("clear", 1) in session.calls
+    assert [call[1] for call in session.calls if call[0] == "queue_speech"] == [[1], [2], [3]]
+
+
+async def test_two_speak_at_a_time_each_for_a_face_of_their_own(api):
+    session = api.sessions.create("duo")
+    async with attached(api, session, NO_MEDIA) as uma, attached(api, session, NO_MEDIA | {"face": 1}) as vito:
+        await uma.sound([1])
+        await vito.sound([2])
+        await eventually(lambda: len(session.calls) == 2)
+        await uma.say("clear", face="Vito")
+        assert "Vito" in (await uma.until("error"))["message"]
+        await uma.say("clear")  # would silence somebody else
+        assert (await uma.until("error"))["code"] == "speaker_taken"
+        await uma.say("clear", face="Uma")
+        await uma.until("cleared")
+        session.tell(events.Credit(40, 9_960, face=1))
+        assert (await vito.until("credit"))["received_ms"] == pytest.approx(1 / 16)
+        assert (await uma.until("credit"))["received_ms"] == 0
 
 
 async def test_one_speaks_and_others_listen(api):

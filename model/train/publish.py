@@ -2,28 +2,34 @@
 
     python -m model.train.publish --runs runs
 
-Writes model/embedded.safetensors and model/characters/.
+Writes model/embedded.safetensors, model/embedded_emotions.safetensors and model/characters/.
 """
 
 import argparse
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from model.audio import AudioEncoder
 from model.character import save_character
 from model.dit import DiT
 from model.loading import CHARACTERS as FOLDER
-from model.loading import WEIGHTS
+from model.loading import WEIGHTS, emotions_file
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.clips import reference_latents
-from model.train.world import CHARACTER_TITLES, CHARACTERS, Pose, face_box, render
+from model.train.world import CHARACTER_TITLES, CHARACTERS, Look, Pose, render
+from model.train.world_emotion import EMOTIONS, felt
+from model.train.world_scene import Scene
 from model.weights import save_parts
 
 PICTURE_SIZE = 512
+PAIRS = {("ada", "kofi"): "Ada and Kofi, two people with a voice each"}
+STRANGER = 12
 
 
 def published(runs: Path) -> dict[str, torch.nn.Module]:
@@ -41,12 +47,27 @@ def published(runs: Path) -> dict[str, torch.nn.Module]:
 
 @torch.inference_mode()
 def publish_characters(vae: TinyVAE, folder: Path) -> None:
-    for name, look in CHARACTERS.items():
-        still = torch.from_numpy(render(look, Pose.neutral(), EMBEDDED.width))
-        box = [edge / EMBEDDED.width for edge in face_box(look, EMBEDDED.width)]
-        save_character(folder / name, CHARACTER_TITLES[name], tuple(box), reference_latents(vae, still))
-        picture = Image.fromarray(render(look, Pose.neutral(), PICTURE_SIZE))
-        picture.save(folder / name / "picture.png", optimize=True)
+    """The people alone, and the pairs."""
+    for names in (*((name,) for name in CHARACTERS), *PAIRS):
+        scene = Scene(tuple(CHARACTERS[name] for name in names))
+        at_rest = (Pose.neutral(),) * len(names)
+        title = PAIRS.get(names) or CHARACTER_TITLES[names[0]]
+        faces = {
+            name.title(): tuple(edge / EMBEDDED.width for edge in box)
+            for name, box in zip(names, scene.face_boxes(EMBEDDED.width), strict=True)
+        }
+        place = folder / "_".join(names)
+        latents = reference_latents(vae, torch.from_numpy(scene.render(at_rest, EMBEDDED.width)))
+        save_character(place, title, faces, latents)
+        Image.fromarray(scene.render(at_rest, PICTURE_SIZE)).save(place / "picture.png", optimize=True)
+
+
+@torch.inference_mode()
+def publish_emotions(vae: TinyVAE, path: Path) -> None:
+    """One stranger who shows them all: what the characters are to look like comes from a face that is nobody's."""
+    look = Look.random(np.random.default_rng(STRANGER))
+    pictures = {name: render(look, felt(Pose.neutral(), name, 1.0), EMBEDDED.width) for name in EMOTIONS}
+    save_file({name: reference_latents(vae, torch.from_numpy(picture)) for name, picture in pictures.items()}, path)
 
 
 def main() -> None:
@@ -60,6 +81,7 @@ def main() -> None:
     save_parts(options.out, parts)
     logging.info("%s, %.1f MB", options.out, options.out.stat().st_size / 1e6)
     publish_characters(parts["vae"].eval(), options.characters)
+    publish_emotions(parts["vae"], emotions_file(EMBEDDED.name))
 
 
 if __name__ == "__main__":

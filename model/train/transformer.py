@@ -59,7 +59,6 @@ class Batch:
 class Clips:
     """All clips of so many people in memory, with the sound of each person heard in several ways."""
 
-    @torch.no_grad()
     def __init__(self, clips: list[dict[str, Tensor]], states: list[Tensor], silence: Tensor, emotions: Tensor) -> None:
         names = ("latents", "reference", "exp", "pose", "emotion")
         self.latents, self.reference, self.exp, self.pose, self.emotion = (
@@ -114,6 +113,7 @@ def strengths(clip: dict[str, Tensor]) -> Tensor:
     return clip["intensity"][:, :, None] * torch.stack((1 - changed, changed), 1)
 
 
+@torch.no_grad()
 def load_clips(folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> list[Clips]:
     """One pool for each number of people in a picture."""
     paths = sorted(folder.glob("[0-9]*.safetensors"))

@@ -1,0 +1,63 @@
+"""The worker with the real generator at a tiny size: what the server sends reaches the model, face by face."""
+
+import numpy as np
+import pytest
+
+from stream.frames import FrameRing
+from stream.messages import NEUTRAL, ChunkJob, Emotion, Open, Step
+from stream.worker import Worker
+from tests.tiny import tiny_generator
+
+
+@pytest.fixture(scope="module")
+def worker():
+    worker = Worker(tiny_generator())
+    worker.ring = FrameRing(worker.info, 2)
+    yield worker
+    worker.ring.close()
+
+
+def chunk_of(worker: Worker, sounds: list[np.ndarray], emotions: tuple[Emotion, ...], character: str = "duo") -> np.ndarray:
+    """The first chunk of a session."""
+    worker.open(Open(7, character, 1, 0))
+    slot = worker.ring.take()
+    done = worker.step(Step((ChunkJob(7, 0, np.stack(sounds).tobytes(), emotions, slot),), 2))
+    assert [result.session for result in done.results] == [7] and not done.failed
+    frames = worker.ring.read(slot).copy()
+    worker.ring.give_back(slot)
+    return frames.astype(int)
+
+
+def test_ready_tells_faces_and_emotions(worker):
+    ready = worker.warm_up()
+    assert {one.name: len(one.faces) for one in ready.characters} == {"ada": 1, "bo": 1, "duo": 2}
+    assert ready.info.emotions == ("neutral", "happy", "sad")
+
+
+def test_each_face_has_its_own_sound_and_its_own_emotion(worker):
+    silence = np.zeros(worker.info.window_samples, np.int16)
+    loud = (np.random.default_rng(0).normal(size=len(silence)) * 8000).astype(np.int16)
+    rest = chunk_of(worker, [silence, silence], (NEUTRAL, NEUTRAL))
+    pictures = [
+        rest,
+        chunk_of(worker, [loud, silence], (NEUTRAL, NEUTRAL)),
+        chunk_of(worker, [silence, loud], (NEUTRAL, NEUTRAL)),
+        chunk_of(worker, [silence, silence], (Emotion("happy", 1.0), NEUTRAL)),
+        chunk_of(worker, [silence, silence], (NEUTRAL, Emotion("happy", 1.0))),
+    ]
+    differ = [np.abs(one - other).max() for n, one in enumerate(pictures) for other in pictures[:n]]
+    assert min(differ) > 0
+    assert (chunk_of(worker, [silence, silence], (NEUTRAL, NEUTRAL)) == rest).all()
+
+
+def test_a_job_that_does_not_fit_its_character_fails_alone(worker):
+    silence = np.zeros(worker.info.window_samples, np.int16)
+    worker.open(Open(1, "ada", 1, 0))
+    worker.open(Open(2, "duo", 1, 0))
+    slots = [worker.ring.take(), worker.ring.take()]
+    jobs = [ChunkJob(session, 0, silence.tobytes(), (NEUTRAL,), slot) for session, slot in zip((1, 2), slots, strict=True)]
+    done = worker.step(Step(tuple(jobs), 2))
+    assert [result.session for result in done.results] == [1]
+    assert done.failed == (2,)
+    for slot in slots:
+        worker.ring.give_back(slot)
