@@ -23,6 +23,7 @@ log = logging.getLogger("visavis")
 EXIT_FAILED, EXIT_USAGE = 1, 2
 COMMANDS = {  # first argument -> module whose main(arguments) does it, and what it does
     "plan": ("model.plan", "memory, work and frame rate of a preset on given GPUs"),
+    "convert": ("model.convert", "released weights into files that load faster"),
     "prepare": ("model.prepare", "make a character from a picture"),
     "render": ("model.render", "recordings and portraits become films"),
 }
@@ -53,6 +54,15 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
          "give them the microphone over https only, so put a TLS proxy in front")  # fmt: skip
     flag("--port", int, default.port, "port to listen on (%(default)s); 0 picks a free one")
     flag("--preset", str, default.preset, "which model to serve (%(default)s)")
+    flag("--checkpoint", str, None, "folder of the released weights, for the full-size presets hunyuan-avatar and "
+         "hunyuan-avatar-causal")  # fmt: skip
+    flag("--lora", str, None, "LoRA file that is merged into a full-size preset's transformer, a step-distilled one say")
+    flag("--image-size", str, None, "pictures of a full-size preset: one side of a square (384) or width x height "
+         "(default: 704)")  # fmt: skip
+    flag("--decoder", str, None, "what decodes a full-size preset's pictures: taehv, which is quick, or vae (default: "
+         "taehv)", choices=("taehv", "vae"))  # fmt: skip
+    flag("--mode", str, None, "how a full-size preset's weights lie in memory: bf16, fp8, or offload, in the host's "
+         "(default: bf16)", choices=("bf16", "fp8", "offload"))  # fmt: skip
     flag("--workers", int, default.workers, "worker processes, each with its own copy of the model (%(default)s)")
     flag("--threads", int, default.threads, "arithmetic threads per worker (%(default)s)")
     flag("--max-sessions", int, None, "most sessions at a time (default: as many as the measured speed carries)")
@@ -122,7 +132,8 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
 
     metrics = Metrics()
     pool = Pool(
-        config.loader, config.preset, config.workers, config.threads, metrics, characters=config.characters
+        config.loader, config.preset, config.workers, config.threads, metrics, characters=config.characters,
+        choices=config.model_choices,
     )  # fmt: skip
     try:
         starting = asyncio.create_task(pool.start())

@@ -1,5 +1,6 @@
 """Reading and writing weights: strict about names and shapes, never through pickles."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -25,14 +26,15 @@ def load_parts(path: Path, parts: dict[str, nn.Module]) -> None:
     except (OSError, SafetensorError) as problem:
         raise ValueError(f"weights {path} cannot be read: {problem}") from problem
     expected = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
-    problems = _difference(expected, tensors)
+    problems = difference(expected, tensors)
     if problems:
         raise ValueError(f"weights {path} do not fit this model: " + "; ".join(problems))
     for part, module in parts.items():
         module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
 
 
-def _difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unexpected, or of another shape, in words; nothing where all is as expected."""
     problems = []
     for word, names in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
         if names:

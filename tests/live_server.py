@@ -5,6 +5,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 START_S, STOP_S = 60, 20
+NO_CHARACTERS = str(Path(tempfile.gettempdir()) / "visavis-tests-have-none-of-their-own")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class LiveServer:
 
 
 def start(*flags: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    command = [sys.executable, "server.py", "--loader", "tests.fakes:load", *flags]
+    command = [sys.executable, "server.py", "--loader", "tests.fakes:load", "--characters", NO_CHARACTERS, *flags]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
