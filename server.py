@@ -64,7 +64,9 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
     flag("--mode", str, None, "how a full-size preset's weights lie in memory: bf16, fp8, or offload, in the host's "
          "(default: bf16)", choices=("bf16", "fp8", "offload"))  # fmt: skip
     flag("--workers", int, default.workers, "worker processes, each with its own copy of the model (%(default)s)")
-    flag("--threads", int, default.threads, "arithmetic threads per worker (%(default)s)")
+    flag("--sequence-parallel", int, default.sequence_parallel, "processes that make one picture together, in each worker, "
+         "on a GPU each where there are some (%(default)s); must divide the transformer's heads")  # fmt: skip
+    flag("--threads", int, default.threads, "arithmetic threads per process (%(default)s)")
     flag("--max-sessions", int, None, "most sessions at a time (default: as many as the measured speed carries)")
     flag("--characters", str, default.characters, "folder of your own characters, uploaded or prepared (%(default)s)")
     flag("--ice-server", str, None, "STUN or TURN server, may be given several times: stun:host:port or "
@@ -133,7 +135,7 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
     metrics = Metrics()
     pool = Pool(
         config.loader, config.preset, config.workers, config.threads, metrics, characters=config.characters,
-        choices=config.model_choices,
+        choices=config.model_choices, sequence_parallel=config.sequence_parallel,
     )  # fmt: skip
     try:
         starting = asyncio.create_task(pool.start())

@@ -58,12 +58,15 @@ class MLP(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 def split_heads(qkv: Tensor, heads: int, q_norm: RMSNorm, k_norm: RMSNorm) -> QKV:
     q, k, v = rearrange(qkv, "b ... (three n d) -> three b (...) n d", three=3, n=heads)
     return q_norm(q), k_norm(k), v
+
+
+ENTRANCE, EXIT = ("mod", "attn_qkv", "attn_q_norm", "attn_k_norm"), ("attn_proj", "mlp")  # of a stream in a double block
 
 
 class DoubleBlock(nn.Module):
@@ -83,21 +86,30 @@ class DoubleBlock(nn.Module):
     def forward(
         self, layer: int, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern
     ) -> tuple[Tensor, Tensor]:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.img_mod(vec_img)
-        t_shift1, t_scale1, t_gate1, t_shift2, t_scale2, t_gate2 = self.txt_mod(vec_txt)
-
-        image = self.img_attn_qkv(modulate(img, shift1, scale1))
-        text = self.txt_attn_qkv(modulate(txt, t_shift1, t_scale1))
-        image = split_heads(image, self.heads, self.img_attn_q_norm, self.img_attn_k_norm)
-        text = split_heads(text, self.heads, self.txt_attn_q_norm, self.txt_attn_k_norm)
+        image, img_rest = self.enter("img", img, vec_img)
+        text, txt_rest = self.enter("txt", txt, vec_txt)
         attended = pattern.attend(layer, image, text).flatten(-2)
         from_image, from_text = attended.split((img.shape[1] * img.shape[2], txt.shape[1]), 1)
+        return (
+            self.leave("img", img, from_image.reshape(img.shape), img_rest),
+            self.leave("txt", txt, from_text, txt_rest),
+        )
 
-        img = img + gate1 * self.img_attn_proj(from_image.reshape(img.shape))
-        img = img + gate2 * self.img_mlp(modulate(img, shift2, scale2))
-        txt = txt + t_gate1 * self.txt_attn_proj(from_text)
-        txt = txt + t_gate2 * self.txt_mlp(modulate(txt, t_shift2, t_scale2))
-        return img, txt
+    def enter(self, stream: str, x: Tensor, vec: Tensor) -> tuple[QKV, tuple[Tensor, ...]]:
+        """What a stream brings to the attention, and what modulates the rest of its way."""
+        if not x.shape[1]:  # frames against a cache bring no text: weights that nothing passes through need not be read
+            return (x.new_empty(x.shape[0], 0, self.heads, x.shape[2] // self.heads),) * 3, ()
+        mod, qkv, q_norm, k_norm = (getattr(self, f"{stream}_{part}") for part in ENTRANCE)
+        shift, scale, *rest = mod(vec)
+        return split_heads(qkv(modulate(x, shift, scale)), self.heads, q_norm, k_norm), tuple(rest)
+
+    def leave(self, stream: str, x: Tensor, attended: Tensor, rest: tuple[Tensor, ...]) -> Tensor:
+        if not rest:
+            return x
+        gate1, shift, scale, gate2 = rest
+        proj, mlp = (getattr(self, f"{stream}_{part}") for part in EXIT)
+        x = torch.addcmul(x, gate1, proj(attended))
+        return torch.addcmul(x, gate2, mlp(modulate(x, shift, scale)))
 
 
 class SingleBlock(nn.Module):
@@ -115,18 +127,21 @@ class SingleBlock(nn.Module):
     def forward(
         self, layer: int, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern
     ) -> tuple[Tensor, Tensor]:
-        shift, scale, gate = self.modulation(vec_img)
-        t_shift, t_scale, t_gate = self.modulation(vec_txt)
         lengths = (img.shape[1] * img.shape[2], txt.shape[1])
-
-        x = torch.cat((modulate(img, shift, scale).flatten(1, 2), modulate(txt, t_shift, t_scale)), 1)
-        qkv, hidden = self.linear1(x).split((3 * self.width, self.linear1.out_features - 3 * self.width), -1)
-        image, text = (split_heads(part, self.heads, self.q_norm, self.k_norm) for part in qkv.split(lengths, 1))
+        shift, scale, gate = self.modulation(vec_img)
+        x = modulate(img, shift, scale).flatten(1, 2)
+        if txt.shape[1]:
+            t_shift, t_scale, t_gate = self.modulation(vec_txt)
+            x = torch.cat((x, modulate(txt, t_shift, t_scale)), 1)
+        qkv, hidden = self.linear1(x).tensor_split((3 * self.width,), -1)
+        qkv = split_heads(qkv, self.heads, self.q_norm, self.k_norm)
+        image, text = zip(*(part.split(lengths, 1) for part in qkv), strict=True)
         attended = pattern.attend(layer, image, text).flatten(-2)
         out = self.linear2(torch.cat((attended, gelu(hidden)), -1))
 
         from_image, from_text = out.split(lengths, 1)
-        return img + gate * from_image.reshape(img.shape), txt + t_gate * from_text
+        img = torch.addcmul(img, gate, from_image.reshape(img.shape))
+        return img, torch.addcmul(txt, t_gate, from_text) if txt.shape[1] else txt
 
 
 class FinalLayer(nn.Module):

@@ -11,6 +11,7 @@ whose sizes are read off the tensors. Pickles are opened for tensors only and ma
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,14 +20,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.whisper.configuration_whisper import WhisperConfig
 
 from model.dit import DiT, DiTConfig
+from model.fp8 import fill_float8
 from model.offline_audio import PROMPT_POSITIONS, RecordingEncoder
+from model.offload import offload
 from model.parallel import ALONE, Group
 from model.vae import VAE, VAEConfig
-from model.weights import difference
+from model.weights import fill
 
 if TYPE_CHECKING:
     from model.prompting import PromptEncoder
@@ -35,6 +38,7 @@ TRANSFORMERS, AUTOENCODER = Path("hunyuan-video-t2v-720p/transformers"), Path("h
 STATES = "mp_rank_00_model_states"
 WHISPER, LLAVA, CLIP = Path("whisper-tiny"), Path("llava_llama_image"), Path("text_encoder_2")
 INDEX, CONFIG = "model.safetensors.index.json", "config.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # in any of these a tokenizer keeps its words
 MODES = ("bf16", "fp8", "offload")
 
 
@@ -46,11 +50,9 @@ def find(folder: Path, fp8: bool = False) -> "Checkpoint":
     found = Checkpoint(Path(folder), fp8)
     needed = [found.transformer_file, *([found.scale_file] if fp8 and not found.converted else [])]
     needed += [found.folder / AUTOENCODER / CONFIG, found.vae_file, *found.model_files(WHISPER)]
-    missing = [path for path in needed if not path.is_file()]
-    if missing:
+    if missing := _absent(needed):
         missing += found.missing_text_encoders()
-        listed = "\n  ".join(str(path) for path in missing)
-        raise ValueError(f"{folder} is not a whole checkpoint; there should be, and is not:\n  {listed}")
+        raise ValueError(f"{folder} is not a whole checkpoint; there should be, and is not:{_listed(missing)}")
     return found
 
 
@@ -74,22 +76,18 @@ class Checkpoint:
             dit = DiT(self.transformer_config(tensors), group).to(torch.bfloat16)
         home = torch.device("cpu") if mode == "offload" else device
         if self.fp8:
-            from model.fp8 import fill_float8
-
             fill_float8(dit, tensors, scales, home, self.transformer_file)
         else:
             fill(dit, tensors, home, torch.bfloat16, self.transformer_file)
         if mode == "offload":
-            from model.offload import offload
-
             offload(dit, device)
         return dit.eval()
 
     def vae(self, device: torch.device, dtype: torch.dtype) -> VAE:
         with torch.device("meta"):
             vae = VAE(VAEConfig.published(read_json(self.folder / AUTOENCODER / CONFIG)))
-        tensors = read_tensors(self.vae_file)
-        tensors = {name.removeprefix("vae."): tensor for name, tensor in tensors.get("state_dict", tensors).items()}
+        tensors = _held(self.vae_file, "state_dict", or_bare=True)
+        tensors = {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
         return fill(vae, tensors, device, dtype, self.vae_file).eval()
 
     def hearing(self, device: torch.device) -> RecordingEncoder:
@@ -104,8 +102,7 @@ class Checkpoint:
 
     def prompt_encoder(self, device: torch.device) -> "PromptEncoder":
         if missing := self.missing_text_encoders():
-            listed = "\n  ".join(str(path) for path in missing)
-            raise ValueError(f"prompts need their text encoders; there should be, and is not:\n  {listed}")
+            raise ValueError(f"prompts need their text encoders; there should be, and is not:{_listed(missing)}")
         from model.prompting import PromptEncoder
 
         return PromptEncoder.load(self.folder / LLAVA, self.folder / CLIP, device)
@@ -143,7 +140,11 @@ class Checkpoint:
         return folder / CONFIG, there[0] if there else folder / names[0]
 
     def missing_text_encoders(self) -> list[Path]:
-        return [path for part in (LLAVA, CLIP) for path in self.model_files(part) if not path.is_file()]
+        needed = []
+        for part in (LLAVA, CLIP):
+            words = [self.folder / part / name for name in TOKENIZERS]
+            needed += [*self.model_files(part), next((path for path in words if path.is_file()), words[0])]
+        return _absent(needed)
 
     # --- the transformer's tensors and sizes
 
@@ -153,16 +154,16 @@ class Checkpoint:
             tensors = read_tensors(self.transformer_file)
             layers = [name.removesuffix(".weight") for name, t in tensors.items() if t.dtype == torch.float8_e4m3fn]
             return tensors, {layer: tensors.pop(f"{layer}.scale") for layer in layers}
-        scales = _of(self.scale_file, "module") if self.fp8 else {}
-        return _of(self.transformer_file, "module"), {name: torch.as_tensor(scale) for name, scale in scales.items()}
+        return _held(self.transformer_file, "module"), _held(self.scale_file, "module") if self.fp8 else {}
 
     def transformer_config(self, tensors: Mapping[str, Tensor]) -> DiTConfig:
         """Sizes as the tensors have them, and as Whisper's config has those of its states.
 
         How a head is divided between time, rows and columns no tensor tells: an eighth is time's, unless there is a
         config.json beside the weights, with names as in DiTConfig."""
+        whisper = WhisperConfig(**read_json(self.folder / WHISPER / CONFIG))
         try:
-            return DiTConfig(**sizes(tensors, read_json(self.folder / WHISPER / CONFIG)) | self._stated_sizes())
+            return DiTConfig(**sizes(tensors, whisper) | self._stated_sizes())
         except (KeyError, TypeError, ZeroDivisionError, ValueError) as problem:
             raise ValueError(f"{self.transformer_file} is not HunyuanVideo-Avatar's transformer: {problem!r}") from problem
 
@@ -178,7 +179,7 @@ class Checkpoint:
         }
 
 
-def sizes(tensors: Mapping[str, Tensor], whisper: dict) -> dict:
+def sizes(tensors: Mapping[str, Tensor], whisper: WhisperConfig) -> dict:
     """The fields of DiTConfig that the tensors' shapes and the config of Whisper tell. Raises KeyError, ValueError."""
 
     def shape(name: str) -> torch.Size:
@@ -189,7 +190,7 @@ def sizes(tensors: Mapping[str, Tensor], whisper: dict) -> dict:
 
     width, in_channels, *patch = shape("img_in.proj.weight")
     (head,) = shape("double_blocks.0.img_attn_q_norm.weight")
-    states, channels = whisper["encoder_layers"] + 1, whisper["d_model"]
+    states, channels = whisper.encoder_layers + 1, whisper.d_model
     time = head // 8
     found = {
         "hidden_size": width,
@@ -222,49 +223,60 @@ def sizes(tensors: Mapping[str, Tensor], whisper: dict) -> dict:
 # --- files ---------------------------------------------------------------------------------------------------------------
 
 
-def fill(
-    module: nn.Module, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype | None, path: Path
-) -> nn.Module:
-    """Give a module, which may be on the meta device, exactly the tensors of its names, in `dtype` or, without one, each in
-    the type that the module has there. One by one onto the device, so that no second copy is ever whole.
-
-    Raises ValueError that lists what is missing, unexpected, of another shape, or no floating-point numbers."""
-    expected = module.state_dict()
-    problems = difference(expected, tensors)
-    problems += [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if not tensor.is_floating_point()][:5]
-    if problems:
-        raise ValueError(f"{path} does not fit the model: " + "; ".join(problems))
-    placed = {name: tensors[name].to(device, dtype or own.dtype) for name, own in expected.items()}
-    module.load_state_dict(placed, assign=True)
-    return module
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Everything in a safetensors file, in the shards of an index, or in a pickle; mapped, so it costs no memory yet.
+    """Everything in a safetensors file, in the shards of an index, or in a pickle; mapped, so it costs no memory yet, but
+    for pickles of before torch 1.6, which cannot be.
 
-    Raises ValueError for what is none of them, is cut off, or holds anything but tensors."""
+    Raises ValueError for what is none of them, is cut off, or holds more than plain data."""
     try:
         if path.name == INDEX:
-            shards = sorted(set(read_json(path)["weight_map"].values()))
-            return {name: tensor for shard in shards for name, tensor in read_tensors(path.with_name(shard)).items()}
+            return {name: tensor for shard in _shards(path) for name, tensor in read_tensors(shard).items()}
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as problem:
         first = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise ValueError(f"{path} cannot be read, it may be cut off or no file of weights: {first}") from problem
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not weights by their names")
+    return found
 
 
 def read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as problem:
         raise ValueError(f"{path} cannot be read: {problem}") from problem
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not values by their names")
+    return found
 
 
-def _of(path: Path, key: str) -> dict:
+def _held(path: Path, key: str, or_bare: bool = False) -> dict[str, Tensor]:
+    """What a file has under a key, or by itself; plain numbers, as scales may be, become tensors."""
     found = read_tensors(path)
-    if not isinstance(found.get(key), dict):
-        raise ValueError(f"{path} has no {key!r} with the weights in it; its names begin {', '.join(list(found)[:3])}")
-    return found[key]
+    held = found if or_bare and key not in found else found.get(key)
+    if not isinstance(held, dict):
+        raise ValueError(f"{path} has no {key!r} with the weights in it; its names begin {', '.join(map(str, found))[:99]}")
+    try:
+        return {name: torch.as_tensor(value) for name, value in held.items()}
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise ValueError(f"{path} holds something that is no tensor: {problem}") from problem
+
+
+def _absent(paths: list[Path]) -> list[Path]:
+    """Those that are missing, and the missing shards of those that are an index."""
+    shards = [shard for path in paths if path.name == INDEX and path.is_file() for shard in _shards(path)]
+    return [path for path in [*paths, *shards] if not path.is_file()]
+
+
+def _shards(index: Path) -> list[Path]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise ValueError(f"{index} has no 'weight_map': it says of no weight where it is")
+    return [index.with_name(shard) for shard in sorted(set(places.values()))]
+
+
+def _listed(paths: list[Path]) -> str:
+    return "".join(f"\n  {path}" for path in paths)

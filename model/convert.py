@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -30,8 +31,8 @@ def convert(checkpoint: Checkpoint, shard_bytes: int = SHARD_BYTES) -> list[Path
     """The transformer, in bfloat16 or fp8 as the checkpoint was found, and the VAE -> what was written. What is there
     already stays.
 
-    Raises ValueError for weights that do not fit the model and for a disk that is too small, OSError for one that fails;
-    nothing half-written is left."""
+    Raises ValueError for weights that do not fit the model and for a disk that is too small, OSError or SafetensorError for
+    one that fails; nothing half-written is left."""
     written = []
     if not checkpoint.converted:
         tensors, scales = checkpoint.transformer_tensors()
@@ -120,7 +121,7 @@ def main(arguments: list[str]) -> int:
     asked = command.parse_args(arguments)
     try:
         written = convert(find(asked.checkpoint, asked.fp8))
-    except (ValueError, OSError) as problem:
+    except (ValueError, OSError, SafetensorError) as problem:
         print(f"server.py convert: {problem}", file=sys.stderr)
         return 1
     for path in written:

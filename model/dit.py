@@ -96,6 +96,9 @@ class Conditions:
     audio_prompts: Tensor
     face_mask: Tensor
     feelings: Feelings | None = None
+    # How many of the refined text tokens take part, the first ones. None: those that `text_mask` counts in each row, which
+    # a GPU must be asked for; the others then stay among themselves and change nothing.
+    words: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class DiT(nn.Module):
         timestep = on.timestep if on.timestep.ndim == 1 else torch.zeros_like(on.fps)
         return torch.cat((reference, self.embed_frames(x, on.ref_latents)), 1), self.txt_in(
             on.text_states, timestep, on.text_mask
-        )
+        )[:, : on.words]
 
     def embed_frames(self, x: Tensor, ref_latents: Tensor) -> Tensor:
         return self.group.own(self.img_in(x), 2) + self.before_proj(self.group.own(self.ref_in(ref_latents), 2))
@@ -221,16 +224,15 @@ class DiT(nn.Module):
 
     def pattern(self, x: Tensor, on: Conditions) -> ByHead:
         frames, (rows, columns) = x.shape[2], self.grid(x)
-        cosine, sine = self.rope(torch.arange(-1, frames), rows, columns, x.device)
+        cosine, sine = self.rope(torch.arange(-1, frames, device=x.device), rows, columns, x.device)
         if self.config.causal_window is None:
-            mask = segment_mask((frames + 1) * rows * columns, on.text_mask)
+            mask = segment_mask((frames + 1) * rows * columns, on.text_mask) if on.words is None else None
         else:
             mask = causal_mask(frames, rows * columns, on.text_mask.shape[1], self.config.causal_window, x.device)
         return ByHead(WholeSequence(cosine, sine, mask), self.group, frames + 1, rows * columns)
 
     def rope(self, times: Tensor, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        table = rope_table(times, rows, columns, self.config.rope_dim_list, self.config.rope_theta)
-        return table[0].to(device), table[1].to(device)
+        return rope_table(times.to(device), rows, columns, self.config.rope_dim_list, self.config.rope_theta)
 
     def run(
         self, img: Tensor, txt: Tensor, vec_img: Tensor, vec_txt: Tensor, pattern: Pattern, faces: Faces | None,
@@ -282,7 +284,7 @@ class DiT(nn.Module):
         `on.ref_latents` is b c 1 h w."""
         reference = self.group.own(self.img_in(on.ref_latents[:, :, :1]), 2)
         clean = torch.zeros_like(on.fps)
-        txt = self.txt_in(on.text_states, clean, on.text_mask)
+        txt = self.txt_in(on.text_states, clean, on.text_mask)[:, : on.words]
         rows, columns = self.grid(on.ref_latents)
         cosine, sine = self.rope(torch.tensor([-1]), rows, columns, reference.device)
         vec = self.sink_conditioning(on)

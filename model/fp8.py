@@ -8,6 +8,7 @@ weights). Biases, norms and all else stay as they are. Knows nothing of files.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.dit import DiT
+from model.weights import fill
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max  # 448
@@ -40,7 +42,7 @@ class Float8Linear(nn.Module):
     def _product(self, x: Tensor) -> Tensor:
         """All on the device: no number is fetched in order to choose a scale."""
         rows = x.reshape(-1, self.in_features)
-        scale = (rows.abs().amax().float() / LARGEST).clamp(min=1e-12)
+        scale = (torch.linalg.vector_norm(rows, torch.inf).float() / LARGEST).clamp(min=1e-12)
         small = (rows / scale).to(FLOAT8)
         made = torch._scaled_mm(
             small, self.weight.t(), scale_a=scale, scale_b=self.scale, bias=self.bias, out_dtype=torch.bfloat16
@@ -48,6 +50,7 @@ class Float8Linear(nn.Module):
         return made.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
 
+@cache
 def multiplies_float8(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
@@ -70,11 +73,9 @@ def fill_float8(
 
     `tensors` hold values divided by their scale, in whatever type; `scales` are by the layer's name. Raises ValueError that
     lists what is missing, unexpected or of another shape."""
-    from model.checkpoint import fill
-
     layers = float8_layers(dit)
     for name in layers:
         parent, _, own = name.rpartition(".")
         setattr(dit.get_submodule(parent), own, Float8Linear(dit.get_submodule(name)))
-    given = dict(tensors) | {f"{layer}.scale": torch.as_tensor(scale).reshape(()) for layer, scale in scales.items()}
+    given = dict(tensors) | {f"{layer}.scale": scale.squeeze() for layer, scale in scales.items()}
     return fill(dit, given, device, None, path)

@@ -1,4 +1,6 @@
-"""From a preset's name to a generator that can serve: weights and characters from the repository, nothing downloaded."""
+"""From a preset's name to a generator that can serve: weights and characters from the repository, or a full-size preset's
+from the folder that is named. Nothing is downloaded.
+"""
 
 import time
 from collections.abc import Callable
@@ -12,28 +14,64 @@ from model.audio import AudioEncoder
 from model.character import Character, load_character
 from model.dit import DiT
 from model.generator import Generator
-from model.presets import EMBEDDED, PRESETS
+from model.live import Live
+from model.parallel import ALONE, Group
+from model.planning.live_memory import enough_memory
+from model.presets import EMBEDDED, PRESETS, Preset
 from model.tiny_vae import TinyVAE
 from model.weights import load_parts
 
 WEIGHTS = Path(__file__).parent
 CHARACTERS = WEIGHTS / "characters"
+DTYPES = (torch.float32, torch.bfloat16)
 
 
-def load(preset: str, threads: int = 1) -> Generator:
-    """A generator on this machine's processor. Raises KeyError for an unknown preset, ValueError for unusable files."""
+def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = None, **choices: str) -> Live:
+    """A generator: the embedded one on this machine's processor, a full-size one on its GPU where it has one, as `choices`
+    say (the fields of model/full_size.py's Choices). `place`, of a process that computes together with others: its rank,
+    their number, and where they meet (model/parallel.py).
+
+    Raises KeyError for an unknown preset, ValueError for unusable files."""
     if preset not in PRESETS:
         raise KeyError(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
     torch.set_num_threads(threads)
     config = PRESETS[preset]
-    audio, dit, vae = AudioEncoder(config.audio), DiT(config.dit), TinyVAE(config.vae)
+    if config.prepared_as:
+        return load_full_size(config, place, **choices)
+    if choices:
+        flags = ", ".join("--" + name.replace("_", "-") for name in choices)
+        raise ValueError(f"the preset {preset} has its weights in the repository; leave {flags} out")
+    group = joined(place, torch.device("cpu"))
+    audio, dit, vae = AudioEncoder(config.audio), DiT(config.dit, group), TinyVAE(config.vae)
     load_parts(WEIGHTS / f"{preset}.safetensors", {"audio": audio, "dit": dit, "vae": vae})
     characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(preset))
-    return Generator(config, audio, dit, vae, characters, dtype=fastest_dtype(), emotions=emotions)
+    dtype = DTYPES[group.agreed(DTYPES.index(fastest_dtype()))]
+    return Generator(config, audio, dit, vae, characters, dtype=dtype, emotions=emotions)
+
+
+def joined(place: tuple[int, int, str] | None, device: torch.device) -> Group:
+    return Group.join(*place, device) if place else ALONE
+
+
+def load_full_size(
+    preset: Preset, place: tuple[int, int, str] | None = None, checkpoint: str | None = None, lora: str | None = None,
+    **choices: str,
+) -> Live:  # fmt: skip
+    """Without characters: those are prepared by whoever serves. Errors as `load`."""
+    if checkpoint is None:
+        raise ValueError(f"the preset {preset.name} needs its weights: say where they are with --checkpoint")
+    from model.checkpoint import find
+    from model.full_size import Choices, assemble
+
+    chosen = Choices(Path(checkpoint), lora and Path(lora), **choices)
+    device = torch.device("cuda", place[0] if place else 0) if torch.cuda.is_available() else torch.device("cpu")
+    found = find(chosen.checkpoint, fp8=chosen.mode == "fp8")
+    with enough_memory(preset):
+        return assemble(preset, found, chosen, device, joined(place, device))
 
 
 def prepare(
-    generator: Generator, portrait: bytes, name: str, title: str, faces: str | None, anyway: bool, folder: Path,
+    generator: Live, portrait: bytes, name: str, title: str, faces: str | None, anyway: bool, folder: Path,
     tell: Callable[[str], None],
 ) -> dict[str, float | bool]:  # fmt: skip
     """A character of the generator's own preset, made of an upload into folder/name -> how well the model holds it.
@@ -79,4 +117,4 @@ def fastest_dtype() -> torch.dtype:
                 taken.append(time.perf_counter() - started)
         return min(taken)  # whatever else the machine does, once in thirty times it lets us be
 
-    return min((torch.float32, torch.bfloat16), key=cost_s)
+    return min(DTYPES, key=cost_s)

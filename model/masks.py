@@ -13,6 +13,7 @@ from torch import Tensor
 
 # A mask stands still while the head moves: it covers nine times the face. Of two faces side by side, 1.25 keeps them apart.
 ENLARGEMENT = 3.0
+SIDE_BY_SIDE = 1.25
 
 Box = Sequence[float]  # left, top, width, height in pixels, as detectors give it
 

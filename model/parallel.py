@@ -51,7 +51,8 @@ class Group:
     def share(self, heads: int) -> int:
         """How many heads a rank holds. Raises ValueError where they cannot be divided evenly."""
         if heads % self.size:
-            raise ValueError(f"{heads} heads cannot be divided over {self.size} ranks; the size must divide the heads")
+            sizes = ", ".join(str(size) for size in range(1, heads + 1) if heads % size == 0)
+            raise ValueError(f"{heads} heads cannot be divided over {self.size} ranks; they can over {sizes}")
         return heads // self.size
 
     def sizes(self, total: int) -> list[int]:
@@ -82,6 +83,10 @@ class Group:
             return own
         shapes = [(*own.shape[:dim], part, *own.shape[dim + 1 :]) for part in self.sizes(total)]
         return torch.cat(self.exchange([own] * self.size, shapes), dim)
+
+    def agreed(self, number: int) -> int:
+        """The first rank's number, on every rank of a group on processors."""
+        return int(self.gather(torch.tensor([number]), 0, self.size)[0])
 
     def to_heads(self, image: QKV, frames: int, frame_tokens: int) -> QKV:
         """All heads of own tokens, b (f own-p) n d each -> own heads of all tokens, b (f p) own-n d, frame by frame."""

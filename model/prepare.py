@@ -28,7 +28,7 @@ from model.offline import SamplingConfig
 from model.picture import SHORT_SIDE, fitted, pixels
 from model.portrait import read_portrait
 from model.prepared import Conditions, mark, save_conditions, whole_or_not_at_all
-from model.presets import EMBEDDED, Preset
+from model.presets import EMBEDDED, PRESETS, Preset
 from model.tiny_vae import TinyVAE
 
 if TYPE_CHECKING:
@@ -103,8 +103,10 @@ def prepare_embedded(order: Order, vae: TinyVAE, folder: Path, tell: Tell, prese
 def prepare_full(
     order: Order, prompt: str, vae: "VAE", encoder: "PromptEncoder", folder: Path, tell: Tell,
     preset: str = FULL_SIZE, short_side: int = SHORT_SIDE, window: int = SamplingConfig().window,
-) -> None:  # fmt: skip
-    """Writes folder/name for a preset with HunyuanVideo's VAE and text encoders. Raises ValueError for bad faces."""
+) -> tuple[int, int]:  # fmt: skip
+    """Writes folder/name for a preset with HunyuanVideo's VAE and text encoders -> its picture's width and height.
+
+    Raises ValueError for faces that cannot be used."""
     tell("faces")
     picture = fitted(order.portrait, short_side)
     across, down = (new / old for new, old in zip(picture.size, order.portrait.size, strict=True))
@@ -132,6 +134,7 @@ def prepare_full(
         save_conditions(place, conditions)
         mark(place, preset)
         picture.save(place / "picture.png")
+    return picture.size
 
 
 def faces_of(picture: Image.Image, boxes: tuple[Box, ...] | None) -> list[Box]:
@@ -141,6 +144,8 @@ def faces_of(picture: Image.Image, boxes: tuple[Box, ...] | None) -> list[Box]:
         if not found:
             raise ValueError("no face was found in the picture: say where it is, as x0,y0,x1,y1 in pixels (faces)")
         return found
+    if not boxes:
+        raise ValueError("give at least one face, as x0,y0,x1,y1 in pixels")
     width, height = picture.size
     for box in boxes:
         left, top, box_width, box_height = box
@@ -204,9 +209,9 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         boxes = parse_faces(options.faces) if options.faces is not None else None
-        pictures = dict(one.split("=", 1) for one in options.emotion_image)
+        pictures = dict(map(_named_file, options.emotion_image))
         title = options.title or options.name.replace("-", " ").replace("_", " ").title()
-        emotions = {name: _read(Path(path)) for name, path in pictures.items()}
+        emotions = {name: _read(path) for name, path in pictures.items()}
         order = Order(options.name, title, _read(options.portrait), boxes, emotions, options.anyway)
         _prepare(order, options)
     except ValueError as problem:
@@ -237,7 +242,19 @@ def _prepare(order: Order, options: argparse.Namespace) -> None:
     checkpoint = find(options.checkpoint)
     vae = checkpoint.vae(device, torch.float16 if device.type == "cuda" else torch.float32)
     encoder = checkpoint.prompt_encoder(device)
-    prepare_full(order, options.prompt, vae, encoder, options.out, tell, options.preset or FULL_SIZE, options.image_size)
+    preset = PRESETS.get(options.preset or FULL_SIZE)
+    name = preset.characters_of if preset else options.preset
+    size = prepare_full(order, options.prompt, vae, encoder, options.out, tell, name, options.image_size)
+    if preset and size != (preset.width, preset.height):
+        shapes = f"{size[0]}x{size[1]}, and a live stream of {preset.name} {preset.width}x{preset.height}"
+        print(f"The character is {shapes}: to be served it must be cut to that shape first.", file=sys.stderr)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, given, path = text.partition("=")
+    if not given:
+        raise ValueError(f"--emotion-image is NAME=FILE, got {text!r}")
+    return name, Path(path)
 
 
 def _read(path: Path) -> Image.Image:

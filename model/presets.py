@@ -1,10 +1,32 @@
 """What can be served, by name: compositions of configs. Nothing is loaded before it is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.audio import AudioConfig
 from model.dit import DiTConfig
 from model.tiny_vae import TinyVAEConfig
+from model.vae import VAEConfig
+
+
+@dataclass(frozen=True)
+class Window:
+    """How bidirectional weights make a stream. A window holds `latents`, of which the last `new` are new each time; those
+    before are the end of the window before. More past is a steadier face and dearer pictures."""
+
+    latents: int = 9
+    new: int = 4
+    flow_shift: float = 5.0
+    # How far to go beyond the prediction without sound. 1 leaves that out, and the pass that it takes: for weights into
+    # which guidance was distilled.
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.new < self.latents:
+            raise ValueError(f"a window of {self.latents} latents must hold new ones and past ones, got {self.new} new")
+
+    @property
+    def past(self) -> int:
+        return self.latents - self.new
 
 
 @dataclass(frozen=True)
@@ -15,21 +37,48 @@ class Preset:
     width: int
     height: int
     fps: int
-    vae: TinyVAEConfig
+    vae: TinyVAEConfig | VAEConfig  # what decodes
     audio: AudioConfig
     dit: DiTConfig
     steps: int  # denoising steps of a chunk when there is time
     max_batch: int
+    window: Window | None = None  # None: the weights are causal, and a chunk is one latent
+    # Characters of a full-size preset have prompts and pictures of any person. All such presets share those that were
+    # prepared under this name. None: the preset's own characters, drawn like those that it was trained on.
+    prepared_as: str | None = None
 
     def __post_init__(self) -> None:
-        if self.audio.frames_per_chunk != self.dit.frames_per_latent:
+        latents = self.window.new if self.window else 1
+        if self.audio.frames_per_chunk != latents * self.dit.frames_per_latent:
             raise ValueError(
-                f"a chunk of {self.audio.frames_per_chunk} frames must be one latent of {self.dit.frames_per_latent}"
+                f"a chunk of {self.audio.frames_per_chunk} frames must be {latents} latents of {self.dit.frames_per_latent}"
+            )
+        if (self.window is None) == (self.dit.causal_window is None):
+            raise ValueError("a preset has a window, or causal weights with a window of their own")
+        if self.height % self.picture_multiple or self.width % self.picture_multiple:
+            raise ValueError(
+                f"sides must be multiples of {self.picture_multiple} pixels, got {self.width}x{self.height}"
             )
 
     @property
+    def characters_of(self) -> str:
+        return self.prepared_as or self.name
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels of a latent's side."""
+        return (
+            self.vae.spatial_factor if isinstance(self.vae, TinyVAEConfig) else self.vae.spatial_compression_ratio
+        )
+
+    @property
     def latent_size(self) -> tuple[int, int]:
-        return self.height // self.vae.spatial_factor, self.width // self.vae.spatial_factor
+        return self.height // self.spatial_factor, self.width // self.spatial_factor
+
+    @property
+    def picture_multiple(self) -> int:
+        """Pixels of a token's side."""
+        return self.spatial_factor * self.dit.patch_size[1]
 
 
 EMBEDDED = Preset(
@@ -64,6 +113,7 @@ EMBEDDED = Preset(
         audio_channels=192,
         audio_intermediate_dim=128,
         audio_adapter_dim_head=256,
+        emotion_width=64,
         frames_per_latent=2,
         leading_frame=False,
         causal_window=4,
@@ -72,5 +122,38 @@ EMBEDDED = Preset(
     max_batch=4,
 )
 
-PRESETS = {preset.name: preset for preset in (EMBEDDED,)}
+# The released transformer with its bidirectional weights. Its look-ahead of 120 ms is what a frame's prompt reaches past
+# the frame, and what Whisper's convolutions reach past that.
+HUNYUAN_AVATAR = Preset(
+    name="hunyuan-avatar",
+    width=704,
+    height=704,
+    fps=25,
+    vae=TinyVAEConfig(),
+    audio=AudioConfig(
+        channels=384,
+        layers=4,
+        heads=6,
+        window_samples=64_000,
+        lookahead_samples=1_920,
+        chunk_samples=10_240,
+        prompt_lead=4,
+    ),
+    dit=DiTConfig(),
+    steps=4,
+    max_batch=1,  # one session fills the device; a second beside it would only be late together with it
+    window=Window(),
+    prepared_as="hunyuan-avatar",
+)
+
+# The same network with weights trained to see the past only, a latent at a time as the embedded ones are.
+HUNYUAN_AVATAR_CAUSAL = replace(
+    HUNYUAN_AVATAR,
+    name="hunyuan-avatar-causal",
+    audio=replace(HUNYUAN_AVATAR.audio, chunk_samples=2_560),
+    dit=DiTConfig(leading_frame=False, causal_window=6),
+    window=None,
+)
+
+PRESETS = {preset.name: preset for preset in (EMBEDDED, HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL)}
 

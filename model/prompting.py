@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
@@ -63,13 +64,19 @@ class PromptEncoder:
         def loaded(kind, folder: Path, **options):
             try:
                 return kind.from_pretrained(folder, local_files_only=True, **options)
-            except (OSError, ValueError, RuntimeError, KeyError) as problem:
+            except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
                 raise ValueError(f"{folder} cannot be used: {str(problem).splitlines()[0]}") from problem
 
+        def filled(kind, folder: Path):
+            made, report = loaded(kind, folder, dtype=dtype, output_loading_info=True)
+            if lacking := sorted(report["missing_keys"]):  # they would be random numbers
+                raise ValueError(f"{folder} cannot be used: its weights lack {', '.join(lacking[:5])}")
+            return made.to(device)
+
         return cls(
-            loaded(LlavaForConditionalGeneration, llava, dtype=dtype).to(device),
+            filled(LlavaForConditionalGeneration, llava),
             loaded(AutoTokenizer, llava),
-            loaded(CLIPTextModel, clip, dtype=dtype).to(device),
+            filled(CLIPTextModel, clip),
             loaded(AutoTokenizer, clip),
             misplaced_mask=misplaced_mask,
         )
@@ -96,7 +103,10 @@ class PromptEncoder:
             raise ValueError(
                 f"the prompt is {len(tokens) - length} tokens too long: of {PROMPT_TOKENS} the picture needs some"
             )
-        place = tokens.index(self.llava_tokenizer.convert_tokens_to_ids(PICTURE))
+        pictures = [at for at, token in enumerate(tokens) if token == self.llava.config.image_token_id]
+        if len(pictures) != 1:
+            raise ValueError(f"one {PICTURE} belongs to the portrait, the prompt may not have more: {len(pictures)} found")
+        (place,) = pictures
         pixels = llava_pixels(picture)[None].to(device, self.llava.dtype)
         seen = torch.cat(list(self.llava.model.get_image_features(pixels).pooler_output))
         words = self.llava.get_input_embeddings()(torch.tensor(tokens, device=device))

@@ -13,16 +13,21 @@ from pathlib import Path
 
 import torch
 
+from model.character import load_character
+from model.loading import WEIGHTS, load
 from model.offline import SamplingConfig
 from model.offline_audio import AS_RELEASED, THROUGHOUT
 from model.parallel import Group
 from model.picture import SHORT_SIDE
 from model.planning.budget import HUNYUAN_AVATAR, MODES
 from model.presets import EMBEDDED
-from model.rendering.films import Engine, file_hash, render
+from model.rendering.films import file_hash, render
 from model.rendering.problems import CannotGoOn, Problem
 from model.rendering.ranks import joined
 from model.rendering.rows import COLUMNS, Row, read_rows
+from model.rendering.sitters import character_folder
+from model.rendering.streamed import StreamedFilms, StreamSettings
+from model.rendering.whole import ClipSettings, WholeFilms
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 SEED = 128  # of the released scripts
@@ -132,13 +137,8 @@ def path_of(row: Row, out: Path) -> Path:
     return out if is_film(out) else out / f"{row.name}.mp4"
 
 
-def streamed(asked: argparse.Namespace) -> Engine:
+def streamed(asked: argparse.Namespace) -> StreamedFilms:
     """Raises ValueError for an unknown character."""
-    from model.character import load_character
-    from model.loading import WEIGHTS, load
-    from model.rendering.sitters import character_folder
-    from model.rendering.streamed import StreamedFilms, StreamSettings
-
     generator, name = load(asked.preset, torch.get_num_threads()), asked.character
     if name and name not in generator.characters:
         folder = character_folder(name)
@@ -151,30 +151,36 @@ def streamed(asked: argparse.Namespace) -> Engine:
     )
 
 
-def whole(asked: argparse.Namespace, group: Group, device: torch.device) -> Engine:
+def whole(asked: argparse.Namespace, group: Group, device: torch.device) -> WholeFilms:
     """Raises ValueError where the checkpoint is incomplete, or the character is unknown."""
     from model.checkpoint import find
-    from model.rendering.sitters import character_folder
-    from model.rendering.whole import ClipSettings, WholeFilms
 
+    return WholeFilms(find(asked.checkpoint, fp8=asked.mode == "fp8"), clip_settings(asked), device, asked.mode, group)
+
+
+def clip_settings(asked: argparse.Namespace) -> ClipSettings:
+    """Raises ValueError for an unknown character."""
     character = character_folder(asked.character) if asked.character else None
     if asked.character and character is None:
         raise ValueError(f"there is no character {asked.character!r}; server.py prepare makes one")
     default = SamplingConfig()
-    sampling = replace(
-        default,
-        steps=asked.infer_steps or default.steps,
-        flow_shift=asked.flow_shift,
-        guidance_scale=asked.cfg_scale,
-        deepcache=asked.deepcache,
-        phases_of_fifty_steps=not asked.phases_follow_steps,
-        late_guidance_ignores_scale=not asked.guidance_follows_scale,
+    return ClipSettings(
+        checkpoint=str(asked.checkpoint.resolve()),
+        character=character,
+        image_size=asked.image_size,
+        seed=asked.seed,
+        most_frames=asked.n_frames,
+        hearing=HEARING[asked.hearing],
+        sampling=replace(
+            default,
+            steps=asked.infer_steps or default.steps,
+            flow_shift=asked.flow_shift,
+            guidance_scale=asked.cfg_scale,
+            deepcache=asked.deepcache,
+            phases_of_fifty_steps=not asked.phases_follow_steps,
+            late_guidance_ignores_scale=not asked.guidance_follows_scale,
+        ),
     )
-    settings = ClipSettings(
-        str(asked.checkpoint.resolve()), character, asked.image_size, asked.seed, asked.n_frames, HEARING[asked.hearing],
-        sampling,
-    )  # fmt: skip
-    return WholeFilms(find(asked.checkpoint, fp8=asked.mode == "fp8"), settings, device, asked.mode, group)
 
 
 def main(arguments: list[str]) -> int:
@@ -182,19 +188,7 @@ def main(arguments: list[str]) -> int:
     asked = settled(parser(), arguments)
     group, device = joined(os.environ)
     try:
-        if asked.preset != HUNYUAN_AVATAR.name:
-            if group.size > 1:
-                raise ValueError(f"the preset {asked.preset} runs in one process: start it without torchrun")
-            rows = rows_of(asked)
-            return summary(rows, render(rows, streamed(asked), lambda row: path_of(row, asked.out)))
-        engine = whole(asked, group, device)
-        if group.rank > 0:
-            engine.follow()
-            return 0
-        rows = rows_of(asked)
-        problems = render(rows, engine, lambda row: path_of(row, asked.out))
-        engine.dismiss()
-        return summary(rows, problems)
+        return run(asked, group, device)
     except (ValueError, CannotGoOn) as problem:
         print(f"render: {problem}", file=sys.stderr)
         return EXIT_FAILED
@@ -203,6 +197,23 @@ def main(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     finally:
         group.leave()
+
+
+def run(asked: argparse.Namespace, group: Group, device: torch.device) -> int:
+    """What this rank has to do; returns the exit status. Raises ValueError and CannotGoOn."""
+    if asked.preset == EMBEDDED.name:
+        if group.size > 1:
+            raise ValueError(f"the preset {asked.preset} runs in one process: start it without torchrun")
+        rows = rows_of(asked)
+        return summary(rows, render(rows, streamed(asked), lambda row: path_of(row, asked.out)))
+    films = whole(asked, group, device)
+    if group.rank > 0:
+        films.follow()
+        return 0
+    rows = rows_of(asked)
+    problems = render(rows, films, lambda row: path_of(row, asked.out))
+    films.dismiss()
+    return summary(rows, problems)
 
 
 def summary(rows: Sequence[Row | Problem], problems: Sequence[Problem]) -> int:

@@ -10,12 +10,15 @@ from torch import Tensor
 def rope_table(times: Tensor, rows: int, columns: int, axes: tuple[int, int, int], theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines for frames at `times` (any real numbers) over a rows x columns grid.
 
-    Returns two tensors (len(times) * rows * columns, sum(axes)), frame by frame and row-major inside a frame,
-    each frequency repeated in two adjacent columns."""
-    grid = torch.meshgrid(times.float(), torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
+    Returns two tensors (len(times) * rows * columns, sum(axes)) on the device of `times`, frame by frame and row-major
+    inside a frame, each frequency repeated in two adjacent columns."""
+    at = times.device
+    grid = torch.meshgrid(
+        times.float(), torch.arange(rows, device=at).float(), torch.arange(columns, device=at).float(), indexing="ij"
+    )
     angles = []
     for position, width in zip(grid, axes, strict=True):
-        frequencies = theta ** (-torch.arange(0, width, 2).float() / width)
+        frequencies = theta ** (-torch.arange(0, width, 2, device=at).float() / width)
         angles.append((position.reshape(-1, 1) * frequencies).repeat_interleave(2, 1))
     angle = torch.cat(angles, 1)
     return angle.cos(), angle.sin()

@@ -22,6 +22,6 @@ def step_to(x: Tensor, sample: Tensor, sigma: float, sigma_next: float) -> Tenso
     return euler_step(x, (x - sample) / sigma, sigma, sigma_next)
 
 
-def add_noise(sample: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+def add_noise(sample: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     """The point between sample and noise at sigma (broadcast)."""
     return (1 - sigma) * sample + sigma * noise

@@ -6,9 +6,13 @@ is blended with its neighbour as that one was after its own blending, above befo
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
+
+from model.parallel import ALONE, Group
+from model.vae_parallel import divided
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,23 @@ class Tiling:
         return int(size_out * self.overlap)
 
 
-def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:
-    """The network over all of x; what fits into one tile is one."""
-    return torch.cat(list(tiled_in_time(network, x, tiling)), 2)
+def tiled(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, group: Group = ALONE) -> Tensor:
+    """The network over all of x; what fits into one tile is one. The ranks of a group share the tiles."""
+    return torch.cat(list(tiled_in_time(network, x, tiling, group)), 2)
 
 
-def tiled_in_time(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Iterator[Tensor]:
+def tiled_in_time(
+    network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, group: Group = ALONE
+) -> Iterator[Tensor]:
     """The same, piece by piece in time, in the memory of two pieces."""
     if x.shape[2] <= tiling.frames:
-        yield _over_space(network, x, tiling)
+        yield _over_space(network, x, tiling, group)
         return
     seam = tiling.seam(tiling.frames_out)
     kept = tiling.frames_out - seam
     before: Tensor | None = None
     for start in range(0, x.shape[2], tiling.step(tiling.frames)):
-        tile = _over_space(network, x[:, :, start : start + tiling.frames + 1], tiling)
+        tile = _over_space(network, x[:, :, start : start + tiling.frames + 1], tiling, group)
         if before is None:
             yield tile[:, :, : kept + 1]
         else:
@@ -54,16 +60,18 @@ def tiled_in_time(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling
         before = tile
 
 
-def _over_space(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling) -> Tensor:
+def _over_space(network: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, group: Group) -> Tensor:
     if max(x.shape[3:]) <= tiling.side:
         return network(x)
     step, seam = tiling.step(tiling.side), tiling.seam(tiling.side_out)
     kept, rows = tiling.side_out - seam, []
+    tops, lefts = (range(0, length, step) for length in x.shape[3:])
+    cuts = [x[:, :, :, top : top + tiling.side, left : left + tiling.side] for top in tops for left in lefts]
+    made = iter(divided(network, cuts, group))
     above: list[Tensor] = []
-    for top in range(0, x.shape[3], step):
+    for _ in tops:
         row: list[Tensor] = []
-        for left in range(0, x.shape[4], step):
-            tile = network(x[:, :, :, top : top + tiling.side, left : left + tiling.side])
+        for tile in islice(made, len(lefts)):
             if above:
                 tile = _blend(above[len(row)], tile, 3, seam)
             if row:

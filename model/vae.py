@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.parallel import ALONE, Group
 from model.tiling import Tiling, tiled, tiled_in_time
 from model.vae_layers import CausalConv, DownBlock, Memory, MiddleBlock, Stream, StreamNorm, UpBlock
 
@@ -187,9 +188,10 @@ class VAE(nn.Module):
         """A whole clip b c t h w -> b 3 4t-3 H W, in tiles as the released program decodes; see `tiled_encode`."""
         return tiled(lambda tile: self.decode(tile)[0], latents, self.config.decode_tiling)
 
-    def tiled_pictures(self, latents: Tensor) -> Iterator[Tensor]:
-        """What `tiled_decode` gives, in pieces of its frames, in the memory of two."""
-        yield from tiled_in_time(lambda tile: self.decode(tile)[0], latents, self.config.decode_tiling)
+    def tiled_pictures(self, latents: Tensor, group: Group = ALONE) -> Iterator[Tensor]:
+        """What `tiled_decode` gives, in pieces of its frames, in the memory of two; made by all ranks of a group together,
+        each of which gets all."""
+        yield from tiled_in_time(lambda tile: self.decode(tile)[0], latents, self.config.decode_tiling, group)
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Latents as the transformer has them."""

@@ -33,6 +33,28 @@ def load_parts(path: Path, parts: dict[str, nn.Module]) -> None:
         module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
 
 
+def fill(
+    module: nn.Module, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype | None, path: Path
+) -> nn.Module:
+    """Give a module, which may be on the meta device, exactly the tensors of its names, in `dtype` or, without one, each in
+    the type that the module has there. One by one onto the device, so that no second copy is ever whole.
+
+    Raises ValueError that lists what is missing, unexpected, of another shape, or of a type that says too little: whole
+    numbers, and fp8 where no scale belongs to it."""
+    expected = module.state_dict()
+    problems = difference(expected, tensors)
+    problems += [f"{name} is {given.dtype}" for name, given in tensors.items() if not _fits(given, expected.get(name))][:5]
+    if problems:
+        raise ValueError(f"{path} does not fit the model: " + "; ".join(problems))
+    placed = {name: tensors[name].to(device, dtype or own.dtype) for name, own in expected.items()}
+    module.load_state_dict(placed, assign=True)
+    return module
+
+
+def _fits(given: Tensor, own: Tensor | None) -> bool:
+    return given.is_floating_point() and (given.itemsize > 1 or own is None or own.dtype == given.dtype)
+
+
 def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """What is missing, unexpected, or of another shape, in words; nothing where all is as expected."""
     problems = []

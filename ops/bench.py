@@ -25,11 +25,12 @@ TRAINED = "model.loading:load"
 
 def parts(minutes: float) -> dict[str, Callable[[str, str], Iterator[Figure]]]:
     """By name, in the order in which they run. Imported here: --help and --markdown need none of it."""
-    from ops import bench_browser, bench_live, bench_model, bench_trouble
+    from ops import bench_blocks, bench_browser, bench_cache, bench_live, bench_model, bench_trouble
 
     return {
         "generation": bench_model.generation,
-        "cache": bench_model.cache,
+        "cache": bench_cache.cache,
+        "blocks": bench_blocks.blocks,
         "startup": bench_live.startup,
         "live": bench_live.live,
         "barge-in": bench_trouble.barge_in,
@@ -39,7 +40,7 @@ def parts(minutes: float) -> dict[str, Callable[[str, str], Iterator[Figure]]]:
     }
 
 
-NAMES = ("generation", "cache", "startup", "live", "barge-in", "crash", "browser", "soak")
+NAMES = ("generation", "cache", "blocks", "startup", "live", "barge-in", "crash", "browser", "soak")
 NOT_UNLESS_ASKED = {"soak"}
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import importlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 
-from model.dit import Conditions, DiT
-from model.generator import Generator
 from ops.figures import Figure
 from ops.voice import RATE_HZ, speech
 
@@ -61,71 +57,6 @@ def heard(info: dict, batch: int) -> Iterator[np.ndarray]:
     sound = np.pad(speech(SPOKEN_S).astype(np.float32) / 32768, (window - chunk, 0))
     for end in range(window, len(sound), chunk):
         yield np.repeat(sound[None, end - window : end], batch, 0)
-
-
-def cache(loader: str, preset: str) -> Iterator[Figure]:
-    """One latent frame by the causal stream, against running its whole past through the network at every step."""
-    generator = load(loader, preset)
-    if not isinstance(generator, Generator):
-        raise RuntimeError("this loader brings no transformer to compare; leave --loader out")
-    for past in (generator.preset.dit.causal_window, MORE_PAST):
-        generator = with_past(generator, past)
-        cached_ms = stage_ms(generator, 1, generator.preset.steps)["denoise"]
-        whole_ms = recompute_ms(generator)
-        yield Figure(f"denoise with cache, {past} past latent frames", round(cached_ms, 1), "ms")
-        yield Figure(f"denoise, all {past + 1} latent frames again", round(whole_ms, 1), "ms")
-        yield Figure(f"cache against recomputing, {past} past latent frames", round(whole_ms / cached_ms, 2), "times")
-
-
-def with_past(generator: Generator, frames: int) -> Generator:
-    """The same weights, hearing and pictures, with another length of memory: no weight depends on it."""
-    config = replace(generator.preset.dit, causal_window=frames)
-    dit = DiT(config)
-    dit.load_state_dict(generator.dit.state_dict())
-    preset = replace(generator.preset, dit=config)
-    return Generator(
-        preset, generator.audio, dit, generator.vae, generator.characters, generator.motion_strength, generator.dtype
-    )
-
-
-@torch.inference_mode()
-def recompute_ms(generator: Generator) -> float:
-    """The forward pass over window and new frame, as often as a chunk has steps."""
-    config, dtype = generator.preset.dit, generator.dtype
-    frames = config.causal_window + 1
-    character = next(iter(generator.characters.values()))
-    reference = character.ref_latents[None, :, None].to(dtype)
-    windows = torch.from_numpy(next(heard(generator.info, 1)))
-    prompts = generator.audio.prompts(windows).to(dtype).repeat(1, frames, 1, 1, 1)
-    still = torch.full((1, frames, 4), 30.0)
-    on = Conditions(
-        timestep=torch.tensor([[0.0] * (frames - 1) + [1000.0]]),
-        motion_exp=still,
-        motion_pose=still,
-        fps=torch.full((1,), float(generator.preset.fps)),
-        text_states=torch.zeros(1, 1, config.text_states_dim, dtype=dtype),
-        text_mask=torch.ones(1, 1, dtype=torch.long),
-        text_states_2=torch.zeros(1, config.text_states_dim_2, dtype=dtype),
-        ref_latents=reference,
-        audio_prompts=prompts,
-        face_mask=character.face_mask(),
-    )
-    x = torch.randn(1, config.in_channels, frames, *reference.shape[-2:]).to(dtype)
-
-    def chunk() -> None:
-        for _ in range(generator.preset.steps):
-            generator.dit(x, on)
-
-    return median_ms(chunk)
-
-
-def median_ms(run: Callable[[], None]) -> float:
-    taken = []
-    for _ in range(WARM_UP + ROUNDS):
-        started = time.perf_counter()
-        run()
-        taken.append((time.perf_counter() - started) * 1000)
-    return statistics.median(taken[WARM_UP:])
 
 
 def load(loader: str, preset: str):

@@ -66,7 +66,8 @@ class ServerConfig:
     port: int = 8080
     preset: str = "embedded"
     workers: int = 1
-    threads: int = 1  # arithmetic threads in each worker
+    sequence_parallel: int = 1  # processes of a worker, which share each picture's work
+    threads: int = 1  # arithmetic threads in each process
     max_sessions: int | None = None  # None: as many as the measured speed of the model carries
     ice_servers: tuple[IceServer, ...] = ()
     allow_origins: tuple[str, ...] = ()  # besides the server's own; "*" allows all
@@ -74,12 +75,24 @@ class ServerConfig:
     loader: str = "model.loading:load"
     characters: str = field(default_factory=user_characters)  # folder of the user's own
     session_idle_s: float = 10.0  # a session that nobody is attached to is closed after this
+    checkpoint: str | None = None  # folder of the weights, for full-size presets; None: they are in the repository
+    lora: str | None = None  # file
+    image_size: str | None = None
+    decoder: str | None = None
+    mode: str | None = None  # how weights lie in memory
+
+    @property
+    def model_choices(self) -> dict[str, str]:
+        """What was chosen of a model besides its preset."""
+        chosen = {name: getattr(self, name) for name in ("checkpoint", "lora", "image_size", "decoder", "mode")}
+        return {name: value for name, value in chosen.items() if value is not None}
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is not between 0 and 65535")
-        if self.workers < 1 or self.threads < 1:
-            raise ValueError(f"workers ({self.workers}) and threads ({self.threads}) must be at least 1")
+        for name in ("workers", "sequence_parallel", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
         if self.max_sessions is not None and self.max_sessions < 1:
             raise ValueError(f"max sessions ({self.max_sessions}) must be at least 1")
         if self.log_level not in LOG_LEVELS:

@@ -67,6 +67,14 @@ class CharacterInfo:
     faces: tuple[str, ...]  # titles of the people in the picture, at least one
 
 
+class Place(NamedTuple):
+    """Which of the processes that make one picture together a worker process is. One alone is a worker of its own."""
+
+    rank: int = 0
+    size: int = 1
+    meeting: str = ""  # where the ranks find each other, as in torch.distributed
+
+
 # server -> worker
 
 

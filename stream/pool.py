@@ -4,8 +4,11 @@ import asyncio
 import logging
 import multiprocessing
 import socket
+import tempfile
+import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from stream.messages import (
     Learn,
     NotPrepared,
     Open,
+    Place,
     Prepare,
     Prepared,
     Preparing,
@@ -42,6 +46,7 @@ from stream.worker import run
 log = logging.getLogger(__name__)
 
 HANG_S = 5.0  # a worker that has not answered for so long is killed
+HANG_CHUNKS = 4  # but not before this many times what its slowest chunk took: a large model may be slow
 RESTART_PAUSE_S = 1.0  # before another try, where a worker dies before it is ready
 STOP_S = 3.0
 SLOTS_PER_WORKER = 2
@@ -90,16 +95,34 @@ class _Pipe(asyncio.Protocol):
 
 
 @dataclass(eq=False)
-class _Worker:
-    number: int
+class _Rank:
+    """One process of a worker. The first rank answers for all; what is said to one is said to all, in the same order."""
+
     process: multiprocessing.process.BaseProcess
     pipe: _Pipe = field(init=False)
+    ready: Ready | None = None
+
+
+@dataclass(eq=False)
+class _Worker:
+    number: int
+    ranks: list["_Rank"] = field(default_factory=list)
+    meeting: Path | None = None  # a file by which several ranks find each other
     lost: bool = False
     scheduler: Scheduler | None = None  # from Ready on
+    slowest_chunk_s: float = 0.0  # as it measured itself
     running: Batch | None = None
     sent_at: float = 0.0
     slots: list[int] = field(default_factory=list)
     watchdog: asyncio.TimerHandle | None = None
+
+    def send(self, message: object) -> None:
+        for rank in self.ranks:
+            rank.pipe.send(message)
+
+    def kill(self) -> None:
+        for rank in self.ranks:
+            rank.process.kill()
 
 
 class Pool:
@@ -107,14 +130,15 @@ class Pool:
 
     def __init__(
         self, loader: str, preset: str, workers: int, threads: int, metrics: Metrics, clock: Clock | None = None,
-        characters: str | None = None,
+        characters: str | None = None, choices: dict[str, str] | None = None, sequence_parallel: int = 1,
     ) -> None:  # fmt: skip
+        """`choices` are the loader's business. Each worker is `sequence_parallel` processes that compute together."""
         self.info: PresetInfo | None = None
         self.characters: dict[str, CharacterInfo] = {}
         self.on_chunk: Callable[[int, int, np.ndarray, dict[str, float]], None] = lambda *_: None
         self.on_failed: Callable[[int, str], None] = lambda *_: None  # a session that got no more chances, and why
-        self._arguments = (loader, preset, threads, characters)
-        self._wanted = workers
+        self._arguments = (loader, preset, threads, characters, choices or {})
+        self._wanted, self._ranks = workers, sequence_parallel
         self._metrics = metrics
         self._clock = clock or Clock()
         self._workers: dict[int, _Worker] = {}
@@ -149,7 +173,7 @@ class Pool:
         carried = [one.worker.number for one in self._sessions.values()]
         worker = min(self._workers.values(), key=lambda w: (w.scheduler is None, carried.count(w.number)))
         self._sessions[session] = _Session(character, seed, chunk_index, worker)
-        worker.pipe.send(Open(session, character, seed, chunk_index))
+        worker.send(Open(session, character, seed, chunk_index))
 
     def submit(self, session: int, chunk, emotions: tuple[Emotion, ...], due: float) -> None:
         """An AudioChunk of a session, and how its faces look; `on_chunk` follows, or nothing if it would come too late
@@ -172,7 +196,7 @@ class Pool:
         if held:
             if held.worker.scheduler:
                 held.worker.scheduler.forget(session)
-            held.worker.pipe.send(Close(session))
+            held.worker.send(Close(session))
 
     def prepare(self, wish: Prepare, tell: Callable[[object], None]) -> None:
         """`tell` gets each Preparing, and at the end Prepared or NotPrepared; then all workers know the character."""
@@ -183,7 +207,7 @@ class Pool:
         carried = [one.worker.number for one in self._sessions.values()]
         worker = min(ready, key=lambda w: carried.count(w.number))
         self._jobs[wish.job] = (worker, tell)
-        worker.pipe.send(wish)
+        worker.ranks[0].pipe.send(wish)
 
     def in_use(self, character: str) -> bool:
         return any(session.character == character for session in self._sessions.values())
@@ -192,7 +216,7 @@ class Pool:
         """Its folder must be gone: a worker that starts anew learns what is there."""
         self.characters.pop(character, None)
         for worker in self._workers.values():
-            worker.pipe.send(Forget(character))
+            worker.send(Forget(character))
 
     async def stop(self) -> None:
         """Idempotent. Leaves no worker and no shared memory."""
@@ -203,11 +227,14 @@ class Pool:
         for worker in workers:
             self._unwatch(worker)
             if worker.scheduler is None:  # still loading: it would not hear us for a while
-                worker.process.kill()
-            worker.pipe.send(Stop())
-        await asyncio.gather(*(asyncio.to_thread(_end, worker.process) for worker in workers))
+                worker.kill()
+            worker.send(Stop())
+        ranks = [rank for worker in workers for rank in worker.ranks]
+        await asyncio.gather(*(asyncio.to_thread(_end, rank.process) for rank in ranks))
+        for rank in ranks:
+            rank.pipe.close()
         for worker in workers:
-            worker.pipe.close()
+            self._forget_meeting(worker)
         if self._ring:
             self._ring.close()
             self._ring = None
@@ -220,27 +247,38 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _launch(self, number: int) -> None:
-        ours, theirs = socket.socketpair()
-        process = self._processes.Process(
-            target=run, args=(theirs, *self._arguments), name=f"visavis-work-{number}", daemon=True
-        )
-        try:
-            # The first one waits until the fork server has imported the model's code: seconds.
-            await asyncio.to_thread(process.start)
-        except (OSError, EOFError) as problem:
-            ours.close()
-            self._unborn(number, problem)
-            return
-        finally:
-            theirs.close()
-        worker = _Worker(number, process)
-        worker.pipe = _Pipe(lambda message: self._take(worker, message), lambda: self._lost(worker))
+        worker, ends = _Worker(number), []
+        if self._ranks > 1:
+            worker.meeting = Path(tempfile.gettempdir(), f"visavis-{uuid.uuid4().hex}")
+        for place in range(self._ranks):
+            ours, theirs = socket.socketpair()
+            meeting = f"file://{worker.meeting}" if worker.meeting else ""
+            process = self._processes.Process(
+                target=run, args=(theirs, *self._arguments, Place(place, self._ranks, meeting)),
+                name=f"visavis-work-{number}" + (f".{place}" if self._ranks > 1 else ""), daemon=True,
+            )  # fmt: skip
+            try:
+                # The first one waits until the fork server has imported the model's code: seconds.
+                await asyncio.to_thread(process.start)
+            except (OSError, EOFError) as problem:
+                worker.kill()
+                for end in (ours, *ends):
+                    end.close()
+                self._unborn(number, problem)
+                return
+            finally:
+                theirs.close()
+            worker.ranks.append(_Rank(process))
+            ends.append(ours)
         previous = self._workers.get(number)
         self._workers[number] = worker
         for session in self._sessions.values():
             if session.worker is previous:
                 session.worker = worker
-        await asyncio.get_running_loop().create_unix_connection(lambda: worker.pipe, sock=ours)
+        for rank in worker.ranks:
+            rank.pipe = _Pipe(partial(self._take, worker, rank), partial(self._lost, worker))
+        for rank, end in zip(worker.ranks, ends, strict=True):
+            await asyncio.get_running_loop().create_unix_connection(lambda pipe=rank.pipe: pipe, sock=end)
 
     def _unborn(self, number: int, problem: Exception) -> None:
         log.error("worker %d could not be started: %s: %s", number, type(problem).__name__, problem)
@@ -249,10 +287,12 @@ class Pool:
         elif not self._stopping:
             asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._relaunch, number)
 
-    def _take(self, worker: _Worker, message) -> None:
+    def _take(self, worker: _Worker, rank: _Rank, message) -> None:
         match message:
             case Ready():
-                self._ready(worker, message)
+                rank.ready = message
+                if all(one.ready for one in worker.ranks):
+                    self._ready(worker, worker.ranks[0].ready)
             case Done():
                 self._done(worker, message)
             case Failed(session, text):
@@ -271,10 +311,12 @@ class Pool:
         if self._ring is None:
             self._ring = FrameRing(self.info, self._wanted * self.info.max_batch * SLOTS_PER_WORKER)
         worker.scheduler = Scheduler(message.cost_s, self.info.max_batch, self.info.chunk_s, message.share_of_more)
-        worker.pipe.send(Attach(self._ring.name))
+        worker.slowest_chunk_s = max(message.cost_s)
+        self._forget_meeting(worker)
+        worker.send(Attach(self._ring.name))
         for key, session in self._sessions.items():
             if session.worker is worker:
-                worker.pipe.send(Open(key, session.character, session.seed, session.next_index))
+                worker.send(Open(key, session.character, session.seed, session.next_index))
         if not self._started.done() and sum(bool(one.scheduler) for one in self._workers.values()) == self._wanted:
             self._started.set_result(self.info)
         log.info("worker %d serves; a chunk takes %s ms", worker.number, [round(c * 1000, 1) for c in message.cost_s])
@@ -283,9 +325,9 @@ class Pool:
         if isinstance(message, Prepared):
             name, picture = message.character.name, Path(message.character.picture)
             self.characters[name] = message.character
-            for other in self._workers.values():
-                if other is not worker:
-                    other.pipe.send(Learn(str(picture.parent)))
+            for rank in (rank for one in self._workers.values() for rank in one.ranks):
+                if rank is not worker.ranks[0]:
+                    rank.pipe.send(Learn(str(picture.parent)))
         _, tell = self._jobs[message.job] if isinstance(message, Preparing) else self._jobs.pop(message.job)
         tell(message)
 
@@ -303,8 +345,9 @@ class Pool:
         worker.running, worker.sent_at = batch, now
         jobs = zip(batch.jobs, worker.slots, strict=True)
         step = Step(tuple(ChunkJob(j.session, j.index, j.windows_s16, j.emotions, slot) for j, slot in jobs), batch.steps)
-        worker.watchdog = asyncio.get_running_loop().call_later(HANG_S, self._kill_hung, worker)
-        worker.pipe.send(step)
+        patience_s = max(HANG_S, HANG_CHUNKS * len(batch.jobs) * worker.slowest_chunk_s)
+        worker.watchdog = asyncio.get_running_loop().call_later(patience_s, self._kill_hung, worker)
+        worker.send(step)
 
     def _done(self, worker: _Worker, message: Done) -> None:
         self._unwatch(worker)
@@ -336,22 +379,28 @@ class Pool:
             return
         held.failures += 1
         if held.failures < MOST_FAILURES:
-            worker.pipe.send(Open(session, held.character, held.seed, held.next_index))
+            worker.send(Open(session, held.character, held.seed, held.next_index))
             return
         self.close(session)
         self.on_failed(session, text)
 
     def _kill_hung(self, worker: _Worker) -> None:
-        log.error("worker %d has not answered for %.0f s: it is killed", worker.number, HANG_S)
-        worker.process.kill()
+        waited_s = self._clock.now() - worker.sent_at
+        log.error("worker %d has not answered for %.0f s: it is killed", worker.number, waited_s)
+        worker.kill()
 
     def _lost(self, worker: _Worker) -> None:
-        """Its pipe is at an end. The sessions stay; their chunks in flight are gone."""
+        """One of its pipes is at an end. The sessions stay; their chunks in flight are gone, and so are its other ranks:
+        they hold parts of what nobody has the rest of."""
         self._unwatch(worker)
-        if self._stopping:
+        if self._stopping or worker.lost:
             return
         worker.lost = True
-        self._keep(asyncio.to_thread(_end, worker.process))
+        if len(worker.ranks) > 1:
+            worker.kill()
+        self._forget_meeting(worker)
+        for rank in worker.ranks:
+            self._keep(asyncio.to_thread(_end, rank.process))
         served = worker.scheduler is not None
         worker.scheduler = None
         if worker.running:
@@ -372,6 +421,10 @@ class Pool:
     def _relaunch(self, number: int) -> None:
         if not self._stopping:
             self._keep(self._launch(number))
+
+    def _forget_meeting(self, worker: _Worker) -> None:
+        if worker.meeting:
+            worker.meeting.unlink(missing_ok=True)
 
     def _unwatch(self, worker: _Worker) -> None:
         if worker.watchdog:

@@ -33,6 +33,7 @@ from stream.messages import (
     Learn,
     NotPrepared,
     Open,
+    Place,
     Prepare,
     Prepared,
     Preparing,
@@ -46,12 +47,18 @@ from stream.messages import (
 
 log = logging.getLogger(__name__)
 
+ALONE = Place()
 WARM_UP_ROUNDS = 3
 RECEIVE_BYTES = 1 << 18
 
 
-def run(connection: socket.socket, loader: str, preset: str, threads: int, characters: str | None = None) -> None:
-    """Serve until told to stop or until the server is gone."""
+def run(
+    connection: socket.socket, loader: str, preset: str, threads: int, characters: str | None = None,
+    choices: dict[str, str] | None = None, place: Place = ALONE,
+) -> None:  # fmt: skip
+    """Serve until told to stop or until the server is gone.
+
+    The ranks of a worker all get the same messages in the same order, so all make the same steps; the first one answers."""
     with suppress(OSError):  # what ps and top show; not every system has it
         Path("/proc/self/comm").write_text(multiprocessing.current_process().name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which then stops us
@@ -59,14 +66,19 @@ def run(connection: socket.socket, loader: str, preset: str, threads: int, chara
     heap.keep()
     heap.wake()
     with connection, suppress(EOFError, ConnectionError):  # the server is gone: so are we
-        serve(Channel(connection), loader, preset, threads, characters)
+        channel = Channel(connection) if place.rank == 0 else Following(connection)
+        serve(channel, loader, preset, threads, characters, (choices or {}) | ({"place": place} if place.size > 1 else {}))
 
 
-def serve(channel: "Channel", loader: str, preset: str, threads: int, characters: str | None) -> None:
+def serve(
+    channel: "Channel", loader: str, preset: str, threads: int, characters: str | None, choices: dict
+) -> None:
     """`characters` is a folder of the user's own, besides those that the model brings."""
     try:
-        worker = Worker(load(loader, preset, threads))
+        worker = Worker(_named(loader)(preset, threads, **choices), choices.get("place", ALONE))
         worker.learn_all(characters)
+        if not worker.generator.characters:
+            raise ValueError(f"there is nobody to show: make a character for {preset} with server.py prepare")
         ready = worker.warm_up()
     except Exception as problem:
         channel.send(Unusable(f"{type(problem).__name__}: {problem}"))
@@ -82,7 +94,7 @@ def serve(channel: "Channel", loader: str, preset: str, threads: int, characters
             case Close(session):
                 worker.states.pop(session, None)
             case Attach(ring):
-                worker.ring = FrameRing(worker.info, name=ring)
+                worker.attach(ring)
             case Prepare() as wish:
                 # Its parts hold the interpreter for milliseconds at most, so that chunks are made meanwhile.
                 arguments = (_named(loader.partition(":")[0] + ":prepare"), wish, channel.send)
@@ -118,8 +130,12 @@ class Channel:
         return self._received.popleft()
 
 
-def load(loader: str, preset: str, threads: int):
-    return _named(loader)(preset, threads)
+class Following(Channel):
+    """The end of a rank that is not the first: it says whether it serves, and else nothing."""
+
+    def send(self, message: object) -> None:
+        if isinstance(message, Ready | Unusable):
+            super().send(message)
 
 
 def _named(dotted: str) -> Callable:
@@ -128,11 +144,16 @@ def _named(dotted: str) -> Callable:
 
 
 class Worker:
-    def __init__(self, generator) -> None:
-        self.generator = generator
+    def __init__(self, generator, place: Place = ALONE) -> None:
+        self.generator, self.place = generator, place
         self.info = PresetInfo(**generator.info)
         self.ring: FrameRing | None = None
         self.states: dict[int, object] = {}
+
+    def attach(self, ring: str) -> None:
+        """Where pictures go to; of several ranks only the first one's are shown."""
+        if self.place.rank == 0:
+            self.ring = FrameRing(self.info, name=ring)
 
     def warm_up(self) -> Ready:
         """First steps are slow, and what a step costs decides how many sessions are let in."""
@@ -183,7 +204,8 @@ class Worker:
                 lambda stage: send(Preparing(wish.job, stage)),
             )  # fmt: skip
             character = self.generator.learn(folder / wish.name)
-            self.generator.open(wish.name, 0, 0)  # what it needs once is done now
+            if self.place.size == 1:
+                self.generator.open(wish.name, 0, 0)  # what it needs once is done now; several ranks must do it together
             answer = Prepared(wish.job, _info(character), fit)
         except ValueError as problem:
             fit = getattr(problem, "fit", None)
@@ -232,7 +254,8 @@ class Worker:
         frames, after = self.generator.step(states, sounds, [job.emotions for job in jobs], steps)
         for job, state, pictures in zip(jobs, after, frames, strict=True):
             self.states[job.session] = state
-            self.ring.write(job.slot, pictures)
+            if self.ring:
+                self.ring.write(job.slot, pictures)
         return [ChunkResult(job.session, job.index, job.slot) for job in jobs]
 
     def _heard(self, job: ChunkJob) -> np.ndarray:

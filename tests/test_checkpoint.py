@@ -1,4 +1,4 @@
-"""The published folder: whole or named as incomplete, strict about what is inside, the same after conversion."""
+"""The published folder: whole or named as incomplete, strict about what is inside."""
 
 import json
 import shutil
@@ -6,10 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.models.whisper.configuration_whisper import WhisperConfig
 
-from model import convert as converting
-from model.checkpoint import AUTOENCODER, CONFIG, INDEX, STATES, TRANSFORMERS, WHISPER, find, read_tensors, sizes
-from model.convert import convert
+from model.checkpoint import (
+    AUTOENCODER,
+    CLIP,
+    CONFIG,
+    INDEX,
+    LLAVA,
+    STATES,
+    TRANSFORMERS,
+    WHISPER,
+    find,
+    read_tensors,
+    sizes,
+)
 from model.dit import DiT, DiTConfig
 from model.vae import VAE, VAEConfig
 from tests.tiny_checkpoint import TINY_DIT, TINY_VAE, write_tiny_checkpoint, write_tiny_fp8
@@ -49,7 +60,7 @@ def test_every_released_tensor_has_its_place_and_shape(part, make):
 def test_the_released_sizes_are_read_off_the_released_shapes():
     shapes = json.loads(SHAPES.read_text())["transformer"]
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    assert DiTConfig(**sizes(tensors, {"d_model": 384, "encoder_layers": 4})) == DiTConfig()
+    assert DiTConfig(**sizes(tensors, WhisperConfig(d_model=384, encoder_layers=4))) == DiTConfig()
 
 
 def test_the_transformer_is_what_the_file_says(folder):
@@ -151,54 +162,54 @@ def test_an_unknown_mode_and_one_that_does_not_fit_are_refused(folder):
         find(folder).transformer(CPU, "fp8")
 
 
-# --- conversion ----------------------------------------------------------------------------------------------------------
+# --- what has been found elsewhere ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fp8", [False, True])
-def test_a_converted_checkpoint_gives_the_same_weights(folder, fp8):
-    checkpoint, mode = find(folder, fp8), "fp8" if fp8 else "bf16"
-    before, vae = checkpoint.transformer(CPU, mode).state_dict(), checkpoint.vae(CPU, torch.float32).state_dict()
-    convert(checkpoint, shard_bytes=20_000)
-    assert len(list(checkpoint.converted_folder.glob("*.safetensors"))) > 2
-    shutil.rmtree(folder / TRANSFORMERS / "elsewhere", ignore_errors=True)
-    for old in (folder / TRANSFORMERS).glob("*.pt"):
-        old.unlink()  # it needs them no more
-    again = find(folder, fp8)
-    after = again.transformer(CPU, mode).state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(tensor.float(), after[name].float()) for name, tensor in before.items())
-    assert all(torch.equal(tensor, vae[name]) for name, tensor in again.vae(CPU, torch.float32).state_dict().items())
-    assert convert(again) == []
+def test_pickles_of_before_zip_files_are_read(folder):
+    path = folder / AUTOENCODER / "pytorch_model.pt"
+    weights = torch.load(path, weights_only=True)
+    torch.save(weights["state_dict"], path, _use_new_zipfile_serialization=False)
+    read = find(folder).vae(CPU, torch.float16).state_dict()
+    assert all(torch.equal(tensor, weights["state_dict"][f"vae.{name}"]) for name, tensor in read.items())
 
 
-def test_what_was_interrupted_is_not_loaded_and_is_made_anew(folder, monkeypatch):
-    checkpoint, write = find(folder), converting.save_file
-    calls = []
-
-    def fails(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        write(*arguments)
-
-    monkeypatch.setattr(converting, "save_file", fails)
-    with pytest.raises(OSError, match="No space"):
-        convert(checkpoint, shard_bytes=20_000)
-    assert not checkpoint.converted and not list((folder / TRANSFORMERS).glob("*.new"))
-    (folder / TRANSFORMERS / "bf16.new").mkdir()  # as after a kill
-    monkeypatch.setattr(converting, "save_file", write)
-    convert(checkpoint, shard_bytes=20_000)
-    assert find(folder).converted and (checkpoint.converted_folder / INDEX).is_file()
+@pytest.mark.parametrize("held", [torch.zeros(3), [torch.zeros(3)], {"state_dict": {"a": "b"}}, {"a": {"b": 1}}])
+def test_files_of_another_make_are_told(folder, held):
+    path = folder / AUTOENCODER / "pytorch_model.pt"
+    torch.save(held, path)
+    with pytest.raises(ValueError, match="pytorch_model.pt"):
+        find(folder).vae(CPU, torch.float16)
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(folder, monkeypatch):
-    monkeypatch.setattr(converting.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(ValueError, match="make room"):
-        convert(find(folder))
-    assert not find(folder).converted
+def test_fp8_without_its_scales_is_not_taken_for_bfloat16(folder):
+    states = states_of(folder)
+    states["single_blocks.0.linear1.weight"] = states["single_blocks.0.linear1.weight"].to(torch.float8_e4m3fn)
+    rewrite(folder, states)
+    with pytest.raises(ValueError, match="single_blocks.0.linear1.weight is torch.float8_e4m3fn"):
+        find(folder).transformer(CPU)
 
 
-def test_the_command_says_what_it_wrote_and_what_it_cannot(folder, tmp_path, capsys):
-    assert converting.main([str(folder)]) == 0 and "written" in capsys.readouterr().out
-    assert converting.main([str(folder)]) == 0 and "before" in capsys.readouterr().out
-    assert converting.main([str(tmp_path / "nothing")]) == 1 and "not a whole checkpoint" in capsys.readouterr().err
+def test_what_is_changed_in_memory_does_not_reach_the_file(folder):
+    """The weights are the file itself, mapped; a LoRA is added to them."""
+    before = (folder / TRANSFORMERS / f"{STATES}.pt").read_bytes()
+    with torch.no_grad():
+        find(folder).transformer(CPU).before_proj.weight.add_(1)
+    assert (folder / TRANSFORMERS / f"{STATES}.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}"])
+def test_a_damaged_config_is_named(folder, text):
+    (folder / WHISPER / CONFIG).write_text(text)
+    with pytest.raises(ValueError, match="whisper-tiny|it hears"):
+        find(folder).transformer(CPU)
+
+
+def test_missing_shards_are_listed_where_they_are_expected(folder):
+    (folder / LLAVA).mkdir()
+    (folder / LLAVA / CONFIG).write_text("{}")
+    (folder / LLAVA / INDEX).write_text(json.dumps({"weight_map": {"a": "model-1-of-2.safetensors", "b": "two"}}))
+    with pytest.raises(ValueError, match="text encoders") as problem:
+        find(folder).prompt_encoder(CPU)
+    expected = [LLAVA / "tokenizer.json", CLIP / CONFIG, LLAVA / "model-1-of-2.safetensors", LLAVA / "two"]
+    assert all(str(folder / name) in str(problem.value) for name in expected)
+    assert str(folder / LLAVA / CONFIG) not in str(problem.value)

@@ -33,6 +33,23 @@ def test_a_layer_in_fp8_is_close_and_half_as_large():
     assert small.weight.nbytes * 2 == linear.weight.nbytes and small(x).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("shape", [(1, 64), (5, 7, 64), (2, 4, 8, 64)])
+def test_a_product_of_fp8_is_that_of_the_rounded_numbers(shape):
+    """The very call that a GPU makes: both sides in e4m3, one scale each, summed in more."""
+    torch.manual_seed(2)
+    linear, x = nn.Linear(64, 96, dtype=torch.bfloat16), 50 * torch.randn(shape, dtype=torch.bfloat16)
+    small = Float8Linear(linear)
+    weight, scale = quantised(linear.weight)
+    small.load_state_dict({"weight": weight, "scale": scale, "bias": linear.bias})
+    factor = x.abs().amax().float() / 448
+    rounded = (x / factor).to(FLOAT8)
+    expected = (rounded.float() * factor) @ (weight.float() * scale).T + linear.bias.float()
+    made = small._product(x)
+    assert made.dtype == x.dtype and made.shape == (*shape[:-1], 96)
+    assert (made.float() - expected).norm() / expected.norm() < 0.01  # what is left is bfloat16's own rounding
+    assert (made.float() - linear(x).float()).norm() / expected.norm() < 0.05
+
+
 def test_the_largest_weight_is_kept_exactly():
     weight = torch.tensor([[0.5, -7.0], [0.0, 3.0]])
     small, scale = quantised(weight)

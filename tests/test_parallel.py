@@ -256,6 +256,7 @@ class ThreadGroup(Group):
 
     def exchange(self, outgoing, shapes):
         self.table[self.rank] = [x.clone() for x in outgoing]
+        self.sent_bytes += sum(x.nbytes for rank, x in enumerate(outgoing) if rank != self.rank)
         self.barrier.wait(TIMEOUT_S)
         arrived = [self.table[rank][self.rank].view(shape) for rank, shape in zip(range(self.size), shapes, strict=True)]
         self.barrier.wait(TIMEOUT_S)

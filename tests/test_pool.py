@@ -31,7 +31,7 @@ from stream.pool import Pool
 async def main():
     pool = Pool("tests.fakes:load", "embedded", 2, 1, Metrics())
     await pool.start()
-    print(pool._ring.name, *(worker.process.pid for worker in pool._workers.values()), flush=True)
+    print(pool._ring.name, *(worker.ranks[0].process.pid for worker in pool._workers.values()), flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -145,7 +145,7 @@ async def test_a_killed_worker_is_replaced_and_its_sessions_go_on(started):
     started.send(1, 0)
     await started.frames(1, 0)
     free = started.pool._ring.free_slots
-    os.kill(started.worker.process.pid, signal.SIGKILL)
+    os.kill(started.worker.ranks[0].process.pid, signal.SIGKILL)
     started.send(1, 1)
     async with asyncio.timeout(PATIENCE_S):
         while started.pool.ready:
@@ -156,29 +156,43 @@ async def test_a_killed_worker_is_replaced_and_its_sessions_go_on(started):
     assert started.pool._ring.free_slots == free
 
 
+async def test_a_slow_model_is_not_taken_for_one_that_hangs(started, monkeypatch):
+    """Its chunks take longer than a hung one is waited for, as it has said itself."""
+    monkeypatch.setattr(pool_module, "HANG_S", 0.3)
+    started.worker.slowest_chunk_s = 0.5
+    started.pool.open(1, "ada", 1)
+    before = started.worker.ranks[0].process.pid
+    os.kill(before, signal.SIGSTOP)
+    started.send(1, 0)
+    await asyncio.sleep(1.0)
+    os.kill(before, signal.SIGCONT)
+    await started.frames(1, 0)
+    assert started.worker.ranks[0].process.pid == before
+
+
 async def test_a_worker_that_hangs_is_killed_and_replaced(started, monkeypatch):
     monkeypatch.setattr(pool_module, "HANG_S", 0.3)
     started.pool.open(1, "ada", 1)
-    before = started.worker.process.pid
+    before = started.worker.ranks[0].process.pid
     os.kill(before, signal.SIGSTOP)
     started.send(1, 0)
     async with asyncio.timeout(PATIENCE_S):
-        while started.pool.ready and started.worker.process.pid == before:
+        while started.pool.ready and started.worker.ranks[0].process.pid == before:
             await asyncio.sleep(0.02)
     await started.served_again()
     started.send(1, 1)
     await started.frames(1, 1)
-    assert started.worker.process.pid != before
+    assert started.worker.ranks[0].process.pid != before
 
 
 async def test_a_session_that_cannot_be_opened_is_given_up_and_the_others_never_notice(started):
-    before = started.worker.process.pid
+    before = started.worker.ranks[0].process.pid
     started.pool.open(1, "ada", 1)
     started.pool.open(2, "bo", UNOPENABLE)
     assert "cannot be opened" in await started.giving_up(2)
     started.send(1, 0)
     await started.frames(1, 0)
-    assert started.worker.process.pid == before
+    assert started.worker.ranks[0].process.pid == before
 
 
 async def test_a_session_that_cannot_be_stepped_is_given_up_and_the_others_get_all_their_pictures(started):
@@ -198,9 +212,9 @@ async def test_a_session_that_cannot_be_stepped_is_given_up_and_the_others_get_a
 
 async def test_a_message_larger_than_a_socket_takes_at_once_waits_for_a_slow_worker(started):
     started.pool.open(1, "ada", 1)
-    os.kill(started.worker.process.pid, signal.SIGSTOP)
+    os.kill(started.worker.ranks[0].process.pid, signal.SIGSTOP)
     started.pool.open(2, "x" * 4_000_000, 1)
-    os.kill(started.worker.process.pid, signal.SIGCONT)
+    os.kill(started.worker.ranks[0].process.pid, signal.SIGCONT)
     assert "xxx" in await started.giving_up(2)
     started.send(1, 0)
     await started.frames(1, 0)
@@ -219,7 +233,7 @@ async def test_a_closed_session_gets_no_more_pictures(started):
 async def test_stop_leaves_no_process_and_no_memory():
     pool = Pool("tests.fakes:load", "embedded", 2, 1, Metrics())
     await pool.start()
-    pids = [worker.process.pid for worker in pool._workers.values()]
+    pids = [worker.ranks[0].process.pid for worker in pool._workers.values()]
     segment = Path("/dev/shm") / pool._ring.name.lstrip("/")
     assert len(pids) == 2 and segment.exists()
     await pool.stop()
@@ -274,7 +288,7 @@ async def test_many_starts_and_deaths_leave_file_descriptors_alone():
         pool = Pool("tests.fakes:load", "embedded", 1, 1, Metrics())
         await pool.start()
         pool.open(1, "ada", 1)
-        os.kill(next(iter(pool._workers.values())).process.pid, signal.SIGKILL)
+        os.kill(next(iter(pool._workers.values())).ranks[0].process.pid, signal.SIGKILL)
         pool.close(1)
         await pool.stop()
         counts.append(len(os.listdir("/proc/self/fd")))

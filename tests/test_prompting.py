@@ -1,9 +1,12 @@
 """Prompts and portraits as the released program encodes them: order, crop, layer, mask, and what has no influence."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from model.checkpoint import CLIP, LLAVA, find
 from model.prompting import PORTRAIT, PROMPT_TOKENS, STYLE, TEMPLATE, PromptEncoder
@@ -96,6 +99,29 @@ def test_no_prompt_is_the_style_alone(encoder):
 def test_a_prompt_without_room_for_the_picture_is_refused(encoder):
     with pytest.raises(ValueError, match="tokens too long"):
         encoder.encode("word " * 100, picture())
+
+
+def test_the_portraits_place_cannot_be_taken_by_words(encoder):
+    with pytest.raises(ValueError, match="the prompt may not have more: 2 found"):
+        encoder.encode("a man <image>", picture())
+
+
+@pytest.mark.parametrize(("part", "lost"), [(LLAVA, "lm_head"), (CLIP, "final_layer_norm.weight")])
+def test_weights_that_lack_a_tensor_are_not_made_up(folders, tmp_path, part, lost):
+    shutil.copytree(folders, tmp_path / "ckpts")
+    path = tmp_path / "ckpts" / part / "model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensor for name, tensor in tensors.items() if lost not in name}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"its weights lack .*{lost}"):
+        load(tmp_path / "ckpts")
+
+
+def test_truncated_weights_are_named(folders, tmp_path):
+    shutil.copytree(folders, tmp_path / "ckpts")
+    path = tmp_path / "ckpts" / LLAVA / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="llava_llama_image cannot be used"):
+        load(tmp_path / "ckpts")
 
 
 def test_a_damaged_folder_is_named(folders, tmp_path):

@@ -13,6 +13,8 @@ import torch
 
 from model import render as command
 from model.audio import windows_of
+from model.offline import SamplingConfig
+from model.offline_audio import AS_RELEASED, THROUGHOUT
 from model.rendering.film import Film, note_of
 from model.rendering.films import render
 from model.rendering.problems import CannotGoOn, Problem
@@ -178,6 +180,26 @@ def test_finished_films_are_kept(tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_what_a_killed_run_has_is_kept_until_the_film_is_there(tmp_path):
+    class Killed(Drawn):
+        def pictures(self, row, recording, unfinished, progress):
+            unfinished.keep(7, torch.ones(2))
+            yield np.zeros((5, 32, 32, 3), np.uint8)
+            raise KeyboardInterrupt
+
+    class Again(Drawn):
+        def pictures(self, row, recording, unfinished, progress):
+            step, _ = unfinished.found()
+            yield np.full((step, 32, 32, 3), 128, np.uint8)
+
+    rows, out = [row(tmp_path, "a")], tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        render(rows, Killed(), lambda row: out / "a.mp4")
+    assert [path.name for path in out.iterdir()] == ["a.mp4.unfinished"]
+    assert not render(rows, Again(), lambda row: out / "a.mp4")
+    assert [path.name for path in out.iterdir()] == ["a.mp4"] and len(decoded(out / "a.mp4")) == 7
+
+
 def test_a_film_made_otherwise_is_neither_kept_nor_lost(tmp_path):
     rows, other = [row(tmp_path, "a")], Drawn()
     render(rows, Drawn(), lambda row: tmp_path / "a.mp4")
@@ -273,6 +295,19 @@ def test_contradictions_are_said(arguments, message, capsys):
     with pytest.raises(SystemExit):
         command.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_flags_become_settings(tmp_path):
+    flags = ["--audio", "a.wav", "--image", "a.png", "--out", "x", "--checkpoint", str(tmp_path)]
+    released = command.clip_settings(command.settled(command.parser(), flags))
+    assert (released.sampling, released.hearing, released.image_size) == (SamplingConfig(), AS_RELEASED, 704)
+    numbers = {"image-size": 384, "cfg-scale": 5, "infer-steps": 30, "flow-shift": 7, "n-frames": 9}
+    flags += [f"--{name}={number}" for name, number in numbers.items()]
+    flags += ["--no-deepcache", "--hearing=throughout", "--phases-follow-steps", "--guidance-follows-scale"]
+    changed = command.clip_settings(command.settled(command.parser(), flags))
+    assert changed.sampling == SamplingConfig(30, 7.0, 5.0, deepcache=False, phases_of_fifty_steps=False,
+                                              late_guidance_ignores_scale=False)  # fmt: skip
+    assert (changed.hearing, changed.image_size, changed.most_frames) == (THROUGHOUT, 384, 9)
 
 
 def test_an_unknown_character_is_said(tmp_path, capsys):

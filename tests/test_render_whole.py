@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from transformers.models.whisper.configuration_whisper import WhisperConfig
 
+from model import render
+from model.character import save_character
 from model.dit import DiT, DiTConfig
 from model.offline import Prompt, SamplingConfig, plan
 from model.offline_audio import AS_RELEASED, THROUGHOUT, RecordingEncoder
 from model.parallel import ALONE, Group
 from model.planning.budget import HUNYUAN_AVATAR
+from model.prepared import Conditions, save_conditions
 from model.rendering import whole
 from model.rendering.memory import Attempt
 from model.rendering.problems import CannotGoOn
@@ -23,6 +26,8 @@ from model.rendering.rows import Row
 from model.rendering.unfinished import Unfinished
 from model.rendering.whole import ClipSettings, WholeFilms
 from model.vae import VAE, VAEConfig
+from tests.test_render import decoded, tone, wav
+from tests.tiny_checkpoint import write_tiny_checkpoint
 
 # Three latent frames to a window, and just enough steps for two from cached tokens, 16 and 17.
 SAMPLING = SamplingConfig(steps=18, window=3)
@@ -58,11 +63,16 @@ class Parts:
         return self
 
     def encode(self, prompt: str, picture: Image.Image) -> Prompt:
-        random = torch.Generator().manual_seed(len(prompt))
-        return Prompt(torch.randn(1, 5, 4, generator=random), torch.ones(1, 5), torch.randn(1, 4, generator=random))
+        return random_prompt(len(prompt), 4, 4)
 
     def negative(self, picture: Image.Image) -> Prompt:
         return self.encode("negative", picture)
+
+
+def random_prompt(seed: int, width: int, pooled_width: int) -> Prompt:
+    random = torch.Generator().manual_seed(seed)
+    states, pooled = torch.randn(1, 5, width, generator=random), torch.randn(1, pooled_width, generator=random)
+    return Prompt(states, torch.ones(1, 5), pooled)
 
 
 def randomised(module, std: float):
@@ -99,9 +109,9 @@ def test_sound_that_the_released_program_leaves_out_is_remarked(portrait):
     films = films_of(replace(SETTINGS, hearing=AS_RELEASED))
     (remark,) = films.prepare(Row("x", Path(), portrait), recording(31))
     assert "of 31.0 s only the first 16.0 s are heard" in remark
-    assert [films.frames(recording(seconds), 25.0) for seconds in (10, 31, 3600)] == [250, 400, 400]
-    assert [films.frames(recording(seconds), 12.5) for seconds in (10, 31)] == [125, 388]
-    assert films_of().frames(recording(3600), 12.5) == 45_000
+    assert [films.frames(silence(seconds), 25.0) for seconds in (10, 31, 3600)] == [250, 400, 400]
+    assert [films.frames(silence(seconds), 12.5) for seconds in (10, 31)] == [125, 388]
+    assert films_of().frames(silence(3600), 12.5) == 45_000
     assert not films_of().prepare(Row("x", Path(), portrait, fps=12.5), recording(31))
 
 
@@ -121,14 +131,50 @@ def test_the_largest_face_is_the_one_that_speaks(portrait, monkeypatch):
     assert clip.face_mask[0, 0, 0, 3].tolist() == [0, 0, 0] + [1] * 6 + [0] * 7
 
 
+def test_a_prepared_character_needs_no_text_encoder_and_its_first_face_speaks(tmp_path, portrait, monkeypatch):
+    parts, faces = Parts(), {"Left": (0.1, 0.2, 0.3, 0.7), "Right": (0.7, 0.2, 0.9, 0.7)}
+    save_character(tmp_path / "duo", "Duo", faces, torch.zeros(4, 8, 16))
+    reference = torch.randn(4, SAMPLING.window, 8, 16, generator=torch.Generator().manual_seed(4))
+    save_conditions(tmp_path / "duo", Conditions(reference, parts.encode("x", None), parts.negative(None)))
+    Image.open(portrait).resize((128, 64)).save(tmp_path / "duo" / "picture.png")
+    monkeypatch.delattr(Parts, "prompt_encoder")
+    films = films_of(replace(SETTINGS, character=tmp_path / "duo"))
+    row, sound = Row("x", Path()), recording(ONE_WINDOW_S)
+    assert not films.prepare(row, sound)
+    clip = films.clip(films.sitters["x"], sound, 25.0)
+    assert torch.equal(clip.ref_latents[0], reference)
+    left, right = clip.face_mask[0, :, 0].amax(1)
+    assert left[:4].amax() == right[-4:].amax() == 1 and not left[8:].any() and not right[:8].any()
+    speaks, listens = clip.audio_prompts[0, :, :7].unbind()
+    quiet = films.clip(films.sitters["x"], silence(ONE_WINDOW_S), 25.0).audio_prompts[0, 0, :7]
+    assert torch.equal(listens, quiet) and not torch.equal(speaks, quiet)
+    pieces = films.pictures(row, sound, Unfinished(tmp_path / "u", ""), lambda share: None)
+    assert np.concatenate(list(pieces)).shape == (7, 64, 128, 3)
+
+
 @pytest.mark.parametrize("name, content", [("text.png", b"no picture"), ("cut.png", None), ("none.png", None)])
 def test_what_is_no_picture_is_said(tmp_path, portrait, name, content):
     if name == "cut.png":
         content = portrait.read_bytes()[:200]
     if content:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"the picture .*{name} cannot be used: "):
+    with pytest.raises(ValueError, match=f"the picture .*{name} cannot be (used|read): "):
         films_of().prepare(Row("x", Path(), tmp_path / name), recording(1))
+
+
+def test_the_command_renders_from_a_checkpoint(tmp_path, portrait, capsys):
+    """Without text encoders: a prepared character speaks, and a picture cannot."""
+    folder, weights = tmp_path / "ann", write_tiny_checkpoint(tmp_path / "weights")
+    save_character(folder, "Ann", {"Ann": (0.3, 0.2, 0.7, 0.8)}, torch.zeros(4, 8, 8))
+    save_conditions(folder, Conditions(torch.randn(4, 33, 8, 8), *(random_prompt(seed, 16, 8) for seed in (1, 2))))
+    Image.new("RGB", (64, 64)).save(folder / "picture.png")
+    sound = wav(tmp_path / "sound.wav", tone(0.6))
+    flags = ["--checkpoint", str(weights), "--audio", str(sound), "--infer-steps", "2", "--image-size", "64"]
+    assert render.main([*flags, "--character", str(folder), "--out", str(tmp_path / "a.mp4")]) == 0
+    seen = decoded(tmp_path / "a.mp4")
+    assert seen.shape == (15, 64, 64, 3) and seen.std() > 5
+    assert render.main([*flags, "--image", str(portrait), "--out", str(tmp_path / "b.mp4")]) == 1
+    assert "prompts need their text encoders" in capsys.readouterr().err
 
 
 # --- a killed run ------------------------------------------------------------------------------------------------------
@@ -181,7 +227,7 @@ def test_where_memory_does_not_suffice_the_plan_says_what_would(portrait, monkey
 
 def test_advice_names_modes_and_sizes_that_fit():
     advice = Attempt(HUNYUAN_AVATAR, 1216, 704, 129, 1, "bf16", 40 * 10**9).advice()
-    assert "--mode offload (" in advice and "--mode fp8" not in advice and "--image-size 256" not in advice
+    assert "fit: --mode offload (" in advice and "--image-size 384" in advice and "--image-size 512" not in advice
     assert "neither" in Attempt(HUNYUAN_AVATAR, 384, 256, 129, 1, "offload", 10**9).advice()
 
 
@@ -228,6 +274,10 @@ def portrait(tmp_path, monkeypatch) -> Path:
 def recording(seconds: float, tone: float = 0.1) -> Recording:
     pcm = (0.3 * np.sin(np.arange(round(seconds * 16_000)) * tone)).astype(np.float32)
     return Recording(pcm, np.zeros(3 * len(pcm), np.int16))
+
+
+def silence(seconds: float) -> Recording:
+    return Recording(np.zeros(round(seconds * 16_000), np.float32), np.zeros(0, np.int16))
 
 
 def films_of(settings: ClipSettings = SETTINGS, group: Group = ALONE) -> WholeFilms:

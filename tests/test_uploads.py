@@ -148,7 +148,7 @@ async def test_every_worker_knows_the_character_also_one_that_starts_anew(tmp_pa
         served.pool.on_failed = lambda session, text: refused.append(text)
         served.pool.on_chunk = lambda session, *_: seen.add(session)
         victim = served.pool._workers[0]
-        victim.process.kill()
+        victim.kill()
         await until(lambda: served.pool._workers[0] is not victim and served.pool._workers[0].scheduler)
         due = asyncio.get_running_loop().time() + PATIENCE_S
         for session in (1, 2):  # one for each worker

@@ -119,11 +119,9 @@ def stream_pass_bytes(c: DiTConfig, s: Shape, grid: Grid, past: int, remember: i
     """What `DiT.stream` needs beside weights and cache, for s.frames of which the first `remember` are past already."""
     dit = _shallow(c, s.ranks)
     cache, tokens = empty_cache(dit.config, s, past), s.frames * s.frame_tokens
-    seen = cache.context_keys.shape[2] - remember * s.frame_tokens + tokens
 
     def run() -> Tensor:
-        mask = empty(1, 1, tokens, seen, dtype=torch.bool)
-        pattern = CachedStream(cache, *angles(c, tokens), mask, remember)
+        pattern = CachedStream(cache, *angles(c, tokens), remember=remember)
         sound = empty(s.rows, 1, s.frames, c.frames_per_latent * c.audio_context_tokens, c.hidden_size)
         face = empty(s.rows, 1, s.frames, s.frame_tokens, 1)
         return dit.stream(_latents(c, s, grid), _conditions(c, s, grid, (s.frames,), 1), sound, face, pattern)

@@ -79,16 +79,18 @@ def cached_pass(c: DiTConfig, s: Shape) -> Work:
 
 
 def stream_pass(c: DiTConfig, s: Shape, past: int) -> Work:
-    """`DiT.stream`: the frames see one another and `past` cached tokens, text among them, of which none is computed."""
+    """`DiT.stream`: each frame sees itself, those before it and `past` cached tokens, text among them, of which none is
+    computed."""
     tokens = s.frames * s.frame_tokens
+    seen = range(past + s.frame_tokens, past + tokens + 1, s.frame_tokens)
     embedding = product(2 * tokens, patch_values(c), c.hidden_size) + product(
         s.own * s.frames, c.hidden_size, c.hidden_size
     )
     return Work(
         blocks=c.layers * block(c, s.own * s.frames),
-        attention=c.layers * attention(c, tokens, past + tokens, s.ranks),
+        attention=c.layers * sum(attention(c, s.frame_tokens, keys, s.ranks) for keys in seen),
         adapters=adapters(c, s),
-        rest=embedding + conditioning(c, s.frames) + modulation(c, s.frames + 1) + output(c, s.own * s.frames, s.frames),
+        rest=embedding + conditioning(c, s.frames) + modulation(c, s.frames) + output(c, s.own * s.frames, s.frames),
     ) * s.rows  # fmt: skip
 
 

@@ -76,10 +76,9 @@ class Film:
                 with writing(self.path):
                     self._finish()
         finally:
-            with contextlib.suppress(OSError):
-                self._container.close()
-            with contextlib.suppress(OSError):
-                self._file.close()
+            for opened in (self._container, self._file):
+                with contextlib.suppress(OSError, av.FFmpegError):  # the disk's refusal has been told
+                    opened.close()
             self._part.unlink(missing_ok=True)
 
     def _finish(self) -> None:

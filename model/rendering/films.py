@@ -78,9 +78,10 @@ def ordered(row: Row, engine: Engine, path: Path) -> Order | None:
         say(f"{row.name}: {path} is there already")
         return None
     recording = read_recording(row.audio)
+    remarks = list(engine.prepare(row, recording))
     if recording.silent:
-        say(f"{row.name}: the recording {row.audio} is silent; the mouth will rest")
-    for remark in engine.prepare(row, recording):
+        remarks.append(f"the recording {row.audio} is silent; the mouth will rest")
+    for remark in remarks:
         say(f"{row.name}: {remark}")
     return order
 

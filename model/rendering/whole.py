@@ -1,7 +1,7 @@
 """Pictures of a recording from the released model, as its own program makes them: whole clips, on one or more ranks.
 
 The order of things: portrait and prompt, sound, a clip denoised in windows, the clip decoded in tiles. The first rank
-reads and decodes; all of them denoise. Writes no films.
+reads; all of them denoise and decode. Writes no films.
 """
 
 import math
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from model.character import load_character
-from model.checkpoint import Checkpoint
 from model.dit import Conditions, DiT, StepCache
 from model.faces import find_faces
 from model.masks import ENLARGEMENT, Box, latent_masks, pixel_masks
@@ -29,7 +28,6 @@ from model.parallel import ALONE, Group
 from model.picture import fitted, pixels
 from model.planning.budget import HUNYUAN_AVATAR
 from model.prepared import load_conditions
-from model.prompting import PromptEncoder
 from model.rendering.memory import Attempt
 from model.rendering.problems import CannotGoOn
 from model.rendering.ranks import told
@@ -38,6 +36,10 @@ from model.rendering.rows import Row
 from model.rendering.sitters import portrait
 from model.rendering.unfinished import Unfinished
 from model.vae import VAE
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.prompting import PromptEncoder
 
 Moved = TypeVar("Moved")
 
@@ -69,18 +71,19 @@ class Sitter:
 
 @dataclass(frozen=True)
 class Task:
-    """What the first rank tells the others: a clip, and its latents before the step `begin`."""
+    """What the first rank tells the others: a clip, its latents before the step `begin`, and how many frames it has."""
 
     clip: Clip
     latents: Tensor
     begin: int
+    frames: int
 
 
 class WholeFilms:
     """The first rank makes films; the others `follow` until it says `dismiss`."""
 
     def __init__(
-        self, checkpoint: Checkpoint, settings: ClipSettings, device: torch.device, mode: str = "bf16", group: Group = ALONE
+        self, checkpoint: "Checkpoint", settings: ClipSettings, device: torch.device, mode: str, group: Group = ALONE
     ) -> None:
         self.checkpoint, self.settings = checkpoint, settings
         self.device, self.mode, self.group = device, mode, group
@@ -108,16 +111,15 @@ class WholeFilms:
         with self._memory_advice(sitter.picture, frames):
             clip = self.clip(sitter, recording, row.fps)
             begin, latents = unfinished.found() or (0, self._noise(clip))
-            task = told(self.group, Task(on(clip, "cpu"), latents.cpu(), begin))
+            task = told(self.group, Task(on(clip, "cpu"), latents.cpu(), begin, frames))
             latents = self._denoise(task, progress, lambda step, latents: unfinished.keep(step, latents.cpu()))
-            for piece in self._decode(latents):
-                yield piece[:frames]
-                frames -= len(piece[:frames])
+            yield from self._decode(latents, frames)
 
     def follow(self) -> None:
         """What all ranks but the first do."""
         while task := told(self.group):
-            self._denoise(task)
+            for _ in self._decode(self._denoise(task), task.frames):
+                pass
 
     def dismiss(self) -> None:
         told(self.group)
@@ -126,7 +128,13 @@ class WholeFilms:
         """From the row's own picture: the largest face speaks, as in the released program."""
         picture = fitted(portrait(row.image), self.settings.image_size)
         faces = sorted(find_faces(picture), key=lambda box: box[2] * box[3])[-1:]
-        prompt, negative = self.prompt_encoder.encode(row.prompt, picture), self.prompt_encoder.negative(picture)
+        try:
+            prompt, negative = self.prompt_encoder.encode(row.prompt, picture), self.prompt_encoder.negative(picture)
+        except torch.OutOfMemoryError:
+            raise ValueError(
+                "the GPU's memory does not suffice for the text encoders; make a character with server.py prepare on a "
+                "larger one, and choose it with --character"
+            ) from None
         return Sitter(picture, tuple(faces), on(prompt, "cpu"), on(negative, "cpu"))
 
     @cached_property
@@ -147,7 +155,7 @@ class WholeFilms:
     # --- the parts, each loaded when it is first needed ----------------------------------------------------------
 
     @cached_property
-    def prompt_encoder(self) -> PromptEncoder:
+    def prompt_encoder(self) -> "PromptEncoder":
         return self.checkpoint.prompt_encoder(self.device)
 
     @cached_property
@@ -237,11 +245,15 @@ class WholeFilms:
         return sample(denoise, clip, latents, config, task.begin, resumable)
 
     @torch.inference_mode()
-    def _decode(self, latents: Tensor) -> Iterator[np.ndarray]:
+    def _decode(self, latents: Tensor, frames: int) -> Iterator[np.ndarray]:
+        """So many pictures, in pieces; what follows them was made for a window's sake."""
         latents = self.vae.unscaled(latents.to(self.vae.post_quant_conv.weight.dtype))
-        for piece in self.vae.tiled_pictures(latents):
+        for piece in self.vae.tiled_pictures(latents, self.group):
             shown = (piece[0].float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte()
-            yield rearrange(shown, "c f h w -> f h w c").cpu().numpy()
+            yield rearrange(shown, "c f h w -> f h w c").cpu().numpy()[:frames]
+            frames -= shown[:, :frames].shape[1]
+            if frames == 0:
+                return
 
     @contextmanager
     def _memory_advice(self, picture: Image.Image, frames: int) -> Iterator[None]:

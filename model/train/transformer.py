@@ -37,7 +37,10 @@ EDGES = (
     "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
     "emotion_proj",
 )  # fmt: skip
+EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
 PURE_NOISE = 0.75  # share of the frames to be made that start from nothing, as all do where one step is taken
+BLANK_SHARE = 0.15  # stretches of which nothing is known: otherwise the past tells the emotion, and nobody asks for it
+CHANGE_SHARE = 0.35  # stretches in which an emotion changes, the only other ones where it must be asked for
 PAIR_SHARE = 0.3  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
 
@@ -75,12 +78,17 @@ class Clips:
         self.weight = 1 + self.face.amax(1) + EYES_WEIGHT * eyes + MOUTH_WEIGHT * lips
         self.weight /= self.weight.mean((1, 2), keepdim=True)
         self.strength = torch.stack([strengths(clip) for clip in clips])
+        moved = self.strength.diff(dim=-1).abs().sum((1, 2))
+        self.changes = moved.nonzero().numpy()  # clip, latent frame
         self.states = torch.stack(states)  # clips people variants chunks positions states channels
         self.silence, self.emotions = silence, emotions
 
     def batch(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         clip = rng.integers(len(self.latents), size=size)
         start = rng.integers(0, self.latents.shape[1] - length + 1, size=size)
+        for row in np.flatnonzero(rng.random(size) < CHANGE_SHARE):
+            clip[row], at = self.changes[rng.integers(len(self.changes))]
+            start[row] = np.clip(at - rng.integers(-3, length), 0, self.latents.shape[1] - length)
         heard = rng.integers(self.states.shape[2], size=size)
 
         def cut(x: Tensor) -> Tensor:
@@ -201,6 +209,7 @@ def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tens
     """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides."""
     target = rng.random((size, length)) < 0.5
     target[:, -1] = True
+    target[rng.random(size) < BLANK_SHARE] = True
     high = np.where(rng.random((size, length)) < PURE_NOISE, 1.0, rng.uniform(0.3, 1.0, (size, length)))
     low = np.where(rng.random((size, length)) < 0.5, 0.0, rng.uniform(0.0, 0.1, (size, length)))
     return torch.from_numpy(np.where(target, high, low)).float(), torch.from_numpy(target)
@@ -217,7 +226,7 @@ def start_still(dit: DiT) -> None:
         nn.init.zeros_(adapter.to_out.weight)
     for adapter in dit.emotion_adapter_blocks:
         nn.init.zeros_(adapter.to_out.weight)
-        nn.init.ones_(adapter.scale)
+        nn.init.constant_(adapter.scale, EMOTION_SCALE)
     nn.init.zeros_(dit.final_layer.linear.weight)
     nn.init.zeros_(dit.final_layer.linear.bias)
 
@@ -285,7 +294,7 @@ if __name__ == "__main__":
     parser.add_argument("--clips", type=Path, default=Path("runs/clips"))
     parser.add_argument("--audio-encoder", type=Path, default=Path("runs/audio_encoder/checkpoint.pt"))
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--own-past-from", type=float, default=0.87, help="share of the budget after which it starts")
+    parser.add_argument("--own-past-from", type=float, default=0.65, help="share of the budget after which it starts")
     parser.add_argument("--peak", type=float, default=0.006, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--variants", type=int, default=3, help="ways in which each clip's sound is heard")

@@ -1,0 +1,111 @@
+"""What the cache saves: a chunk of a causal stream, against running its whole past through the network at every step.
+
+Both do all that a chunk asks of the transformer at the same weights. With the cache: roll the window, rotate it to its new
+places, one pass over two latent frames (the last one, clean, on its way into the cache, and the new one) and one over the
+new frame for each further step. Without: at each step one causal pass over reference, window and new frame, as in
+training. Weights are random, which takes as long. A further step costs the cache a frame, and recomputing all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from model.attention import CachedStream
+from model.cache import KVCache
+from model.dit import Conditions, DiT, DiTConfig
+from model.loading import fastest_dtype
+from model.packed import pack
+from model.presets import EMBEDDED
+from ops.figures import Figure
+from ops.race import race
+
+PAST = 6  # latent frames, one to a chunk
+AT_LEAST = 3.0  # times as fast as recomputing
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Size:
+    name: str
+    config: DiTConfig
+    rows: int
+    columns: int
+
+
+SMALL = replace(EMBEDDED.dit, causal_window=PAST)
+LARGER = replace(SMALL, hidden_size=768, num_heads=6, rope_dim_list=(16, 56, 56))
+SIZES = (Size("embedded, 8x8 tokens", SMALL, 8, 8), Size("width 768, 16x16 tokens", LARGER, 16, 16))
+
+
+def cache(loader: str, preset: str) -> Iterator[Figure]:
+    """Neither loader nor preset matters: weights are random."""
+    torch.set_num_threads(1)
+    for size in SIZES:
+        chunk = Chunk(size, fastest_dtype())
+        for steps in (1, 2):
+            kind = f"{size.name}, {PAST} past latent frames, {steps} step{'s' if steps > 1 else ''}"
+            outcome = race(lambda n=steps, c=chunk: c.cached(n), lambda n=steps, c=chunk: c.recomputed(n), ROUNDS)
+            lower, median, upper = outcome.ratios
+            yield Figure(f"with cache, {kind}", round(outcome.first_ms, 1), "ms")
+            yield Figure(f"all again, {kind}", round(outcome.second_ms, 1), "ms")
+            yield Figure(f"  as fast ({lower:.2f} … {upper:.2f})", round(median, 2), "times", AT_LEAST, at_least=True)
+
+
+class Chunk:
+    """One session's next chunk, at some age of the stream."""
+
+    def __init__(self, size: Size, dtype: torch.dtype) -> None:
+        self.config = c = size.config
+        self.dit = DiT(c).to(dtype).eval()
+        pack(self.dit)
+        self.tokens, window = size.rows * size.columns, c.causal_window
+        latent = (size.rows * c.patch_size[1], size.columns * c.patch_size[2])
+        self.latents = torch.randn(1, c.in_channels, window + 1, *latent).to(dtype)
+        self.on = Conditions(
+            timestep=torch.tensor([[0.0] * window + [1000.0]]),
+            motion_exp=torch.full((1, window + 1, 4), 30.0),
+            motion_pose=torch.full((1, window + 1, 4), 30.0),
+            fps=torch.full((1,), 25.0),
+            text_states=torch.zeros(1, 1, c.text_states_dim, dtype=dtype),
+            text_mask=torch.ones(1, 1, dtype=torch.long),
+            text_states_2=torch.zeros(1, c.text_states_dim_2, dtype=dtype),
+            ref_latents=torch.randn(1, c.in_channels, 1, *latent).to(dtype),
+            audio_prompts=torch.randn(
+                1, (window + 1) * c.frames_per_latent, c.audio_window, c.audio_blocks, c.audio_channels
+            ).to(dtype),
+            face_mask=torch.ones(1, 1, 1, *latent),
+        )
+        self.rope = self.dit.rope(torch.arange(window + 1), size.rows, size.columns, self.latents.device)
+        self.cache = KVCache.empty(c.layers, 1, self.tokens + 1, self.tokens, window, c.num_heads, c.head_width, dtype)
+        with torch.inference_mode():
+            self.dit.prefill(self.on, self.cache)
+            self.sound = self.dit.audio_tokens(self.on.audio_prompts)
+            self.mask = self.dit.token_mask(self.on.face_mask, self.latents[:, :, :1])
+
+    @torch.inference_mode()
+    def cached(self, steps: int) -> None:
+        self.cache.roll()
+        self.cache.settle(*self._places(0, self.config.causal_window))
+        for step in range(steps):
+            new = slice(-1 if step else -2, None)
+            frames = 1 if step else 2
+            on = replace(
+                self.on, timestep=self.on.timestep[:, new], motion_exp=self.on.motion_exp[:, new],
+                motion_pose=self.on.motion_pose[:, new],
+            )  # fmt: skip
+            rope = self._places(self.config.causal_window + 1 - frames, self.config.causal_window + 1)
+            seen = CachedStream(self.cache, *rope, remember=frames - 1)
+            mask = self.mask.expand(-1, -1, frames, -1, -1)
+            self.dit.stream(self.latents[:, :, new], on, self.sound[:, :, new], mask, seen)
+
+    @torch.inference_mode()
+    def recomputed(self, steps: int) -> None:
+        for _ in range(steps):
+            self.dit(self.latents, self.on)
+
+    def _places(self, first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cosine, sine = (table[first * self.tokens : end * self.tokens] for table in self.rope)
+        return cosine, sine
