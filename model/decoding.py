@@ -52,9 +52,7 @@ class FullDecoder:
         _, memory = self.vae.decode(self._given(latent).expand(-1, -1, STILL_PICTURES, -1, -1))
         return memory
 
-    def decode(
-        self, latents: Tensor, memories: list[vae_layers.Memory]
-    ) -> tuple[Tensor, list[vae_layers.Memory]]:
+    def decode(self, latents: Tensor, memories: list[vae_layers.Memory]) -> tuple[Tensor, list[vae_layers.Memory]]:
         """A session and a latent at a time, in the memory of one; the numbers are the same."""
         pictures, after = [], []
         for row, memory in zip(self._given(latents).split(1), memories, strict=True):

@@ -15,6 +15,7 @@ from model.character import Character, load_character
 from model.dit import DiT
 from model.generator import Generator
 from model.live import Live
+from model.packed import pack
 from model.parallel import ALONE, Group
 from model.planning.live_memory import enough_memory
 from model.presets import EMBEDDED, PRESETS, Preset
@@ -46,7 +47,10 @@ def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = Non
     load_parts(WEIGHTS / f"{preset}.safetensors", {"audio": audio, "dit": dit, "vae": vae})
     characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(preset))
     dtype = DTYPES[group.agreed(DTYPES.index(fastest_dtype()))]
-    return Generator(config, audio, dit, vae, characters, dtype=dtype, emotions=emotions)
+    generator = Generator(config, audio, dit, vae, characters, dtype=dtype, emotions=emotions)
+    for network in (audio, dit, vae):
+        pack(network)
+    return generator
 
 
 def joined(place: tuple[int, int, str] | None, device: torch.device) -> Group:
@@ -65,6 +69,8 @@ def load_full_size(
 
     chosen = Choices(Path(checkpoint), lora and Path(lora), **choices)
     device = torch.device("cuda", place[0] if place else 0) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where events are recorded and streams are waited for
     found = find(chosen.checkpoint, fp8=chosen.mode == "fp8")
     with enough_memory(preset):
         return assemble(preset, found, chosen, device, joined(place, device))

@@ -56,9 +56,7 @@ class Preset:
         if (self.window is None) == (self.dit.causal_window is None):
             raise ValueError("a preset has a window, or causal weights with a window of their own")
         if self.height % self.picture_multiple or self.width % self.picture_multiple:
-            raise ValueError(
-                f"sides must be multiples of {self.picture_multiple} pixels, got {self.width}x{self.height}"
-            )
+            raise ValueError(f"sides must be multiples of {self.picture_multiple} pixels, got {self.width}x{self.height}")
 
     @property
     def characters_of(self) -> str:
@@ -67,9 +65,7 @@ class Preset:
     @property
     def spatial_factor(self) -> int:
         """Pixels of a latent's side."""
-        return (
-            self.vae.spatial_factor if isinstance(self.vae, TinyVAEConfig) else self.vae.spatial_compression_ratio
-        )
+        return self.vae.spatial_factor if isinstance(self.vae, TinyVAEConfig) else self.vae.spatial_compression_ratio
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -156,4 +152,3 @@ HUNYUAN_AVATAR_CAUSAL = replace(
 )
 
 PRESETS = {preset.name: preset for preset in (EMBEDDED, HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL)}
-

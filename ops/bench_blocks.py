@@ -100,31 +100,21 @@ def compared(what: str, pair: Pair, dtype: torch.dtype, device: str) -> Iterator
 
 
 def double_blocks(size: Size, dtype: torch.dtype, device: str) -> Pair:
-    c = size.config
-    with torch.device(device):
-        ours = DoubleBlock(c.hidden_size, c.num_heads, int(c.hidden_size * c.mlp_width_ratio)).to(dtype).eval()
-    return _blocks(ours, diffusers_twin.double_block(ours), size)
+    return _blocks(DoubleBlock, diffusers_twin.double_block, size, dtype, device)
 
 
 def single_blocks(size: Size, dtype: torch.dtype, device: str) -> Pair:
+    return _blocks(SingleBlock, diffusers_twin.single_block, size, dtype, device)
+
+
+def _blocks(kind: type[DoubleBlock | SingleBlock], twin_of: Callable, size: Size, dtype: torch.dtype, device: str) -> Pair:
     c = size.config
     with torch.device(device):
-        ours = SingleBlock(c.hidden_size, c.num_heads, int(c.hidden_size * c.mlp_width_ratio)).to(dtype).eval()
-    return _blocks(ours, diffusers_twin.single_block(ours), size)
-
-
-def _blocks(ours: DoubleBlock | SingleBlock, theirs: torch.nn.Module, size: Size) -> Pair:
-    like = next(ours.parameters())
-    pattern = everything(size, like.device)
+        ours = kind(c.hidden_size, c.num_heads, int(c.hidden_size * c.mlp_width_ratio)).to(dtype).eval()
+        img = torch.randn(1, size.frames, size.rows * size.columns, c.hidden_size, dtype=dtype)
+        txt, vec = torch.randn(1, size.text_tokens, c.hidden_size, dtype=dtype), torch.randn(1, c.hidden_size, dtype=dtype)
+    theirs, flat, pattern = twin_of(ours), img.flatten(1, 2), everything(size, torch.device(device))
     pack(ours)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=like.dtype, device=like.device)
-
-    width = size.config.hidden_size
-    img = random(1, size.frames, size.rows * size.columns, width)
-    txt, vec = random(1, size.text_tokens, width), random(1, width)
-    flat = img.flatten(1, 2)
     return Pair(
         lambda: ours(0, img, txt, vec[:, None], vec, pattern),
         lambda: theirs(flat, txt, vec, None, (pattern.pattern.cosine, pattern.pattern.sine)),

@@ -33,6 +33,8 @@ class Size:
     config: DiTConfig
     rows: int
     columns: int
+    new: int = 1  # latent frames of a chunk
+    text: int = 1  # tokens
 
 
 SMALL = replace(EMBEDDED.dit, causal_window=PAST)
@@ -55,31 +57,38 @@ def cache(loader: str, preset: str) -> Iterator[Figure]:
 
 
 class Chunk:
-    """One session's next chunk, at some age of the stream."""
+    """One session's next chunk, at some age of the stream. With the cache it carries the chunk before along, clean."""
 
-    def __init__(self, size: Size, dtype: torch.dtype) -> None:
-        self.config = c = size.config
-        self.dit = DiT(c).to(dtype).eval()
-        pack(self.dit)
-        self.tokens, window = size.rows * size.columns, c.causal_window
-        latent = (size.rows * c.patch_size[1], size.columns * c.patch_size[2])
-        self.latents = torch.randn(1, c.in_channels, window + 1, *latent).to(dtype)
-        self.on = Conditions(
-            timestep=torch.tensor([[0.0] * window + [1000.0]]),
-            motion_exp=torch.full((1, window + 1, 4), 30.0),
-            motion_pose=torch.full((1, window + 1, 4), 30.0),
-            fps=torch.full((1,), 25.0),
-            text_states=torch.zeros(1, 1, c.text_states_dim, dtype=dtype),
-            text_mask=torch.ones(1, 1, dtype=torch.long),
-            text_states_2=torch.zeros(1, c.text_states_dim_2, dtype=dtype),
-            ref_latents=torch.randn(1, c.in_channels, 1, *latent).to(dtype),
-            audio_prompts=torch.randn(
-                1, (window + 1) * c.frames_per_latent, c.audio_window, c.audio_blocks, c.audio_channels
-            ).to(dtype),
-            face_mask=torch.ones(1, 1, 1, *latent),
+    def __init__(self, size: Size, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
+        self.size, self.config = size, size.config
+        c, new, window = size.config, size.new, size.config.causal_window
+        with torch.device(device):
+            torch.set_default_dtype(dtype)  # made as it is used: in float32 the largest would not fit
+            try:
+                self.dit = DiT(c).eval()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            pack(self.dit)
+            self.tokens, frames = size.rows * size.columns, window + new
+            latent = (size.rows * c.patch_size[1], size.columns * c.patch_size[2])
+            sounds = (frames * c.frames_per_latent, c.audio_window, c.audio_blocks, c.audio_channels)
+            self.latents = torch.randn(1, c.in_channels, frames, *latent, dtype=dtype)
+            self.on = Conditions(
+                timestep=torch.tensor([[0.0] * window + [1000.0] * new]),
+                motion_exp=torch.full((1, frames, 4), 30.0),
+                motion_pose=torch.full((1, frames, 4), 30.0),
+                fps=torch.full((1,), 25.0),
+                text_states=torch.randn(1, size.text, c.text_states_dim, dtype=dtype),
+                text_mask=torch.ones(1, size.text, dtype=torch.long),
+                text_states_2=torch.zeros(1, c.text_states_dim_2, dtype=dtype),
+                ref_latents=torch.randn(1, c.in_channels, 1, *latent, dtype=dtype),
+                audio_prompts=torch.randn(1, *sounds, dtype=dtype),
+                face_mask=torch.ones(1, 1, 1, *latent),
+            )
+        self.rope = self.dit.rope(torch.arange(frames), size.rows, size.columns, self.latents.device)
+        self.cache = KVCache.empty(
+            c.layers, 1, self.tokens + size.text, self.tokens, window, c.num_heads, c.head_width, dtype, device
         )
-        self.rope = self.dit.rope(torch.arange(window + 1), size.rows, size.columns, self.latents.device)
-        self.cache = KVCache.empty(c.layers, 1, self.tokens + 1, self.tokens, window, c.num_heads, c.head_width, dtype)
         with torch.inference_mode():
             self.dit.prefill(self.on, self.cache)
             self.sound = self.dit.audio_tokens(self.on.audio_prompts)
@@ -87,19 +96,19 @@ class Chunk:
 
     @torch.inference_mode()
     def cached(self, steps: int) -> None:
-        self.cache.roll()
-        self.cache.settle(*self._places(0, self.config.causal_window))
+        window, new = self.config.causal_window, self.size.new
+        self.cache.roll(new)
+        self.cache.settle(*self._places(0, window))
         for step in range(steps):
-            new = slice(-1 if step else -2, None)
-            frames = 1 if step else 2
+            frames = new if step else 2 * new
+            last = slice(-frames, None)
             on = replace(
-                self.on, timestep=self.on.timestep[:, new], motion_exp=self.on.motion_exp[:, new],
-                motion_pose=self.on.motion_pose[:, new],
+                self.on, timestep=self.on.timestep[:, last], motion_exp=self.on.motion_exp[:, last],
+                motion_pose=self.on.motion_pose[:, last],
             )  # fmt: skip
-            rope = self._places(self.config.causal_window + 1 - frames, self.config.causal_window + 1)
-            seen = CachedStream(self.cache, *rope, remember=frames - 1)
+            seen = CachedStream(self.cache, *self._places(window + new - frames, window + new), remember=frames - new)
             mask = self.mask.expand(-1, -1, frames, -1, -1)
-            self.dit.stream(self.latents[:, :, new], on, self.sound[:, :, new], mask, seen)
+            self.dit.stream(self.latents[:, :, last], on, self.sound[:, :, last], mask, seen)
 
     @torch.inference_mode()
     def recomputed(self, steps: int) -> None:

@@ -255,7 +255,7 @@ class Pool:
             meeting = f"file://{worker.meeting}" if worker.meeting else ""
             process = self._processes.Process(
                 target=run, args=(theirs, *self._arguments, Place(place, self._ranks, meeting)),
-                name=f"visavis-work-{number}" + (f".{place}" if self._ranks > 1 else ""), daemon=True,
+                name=f"visavis-work{number}" + (f".{place}" if self._ranks > 1 else ""), daemon=True,
             )  # fmt: skip
             try:
                 # The first one waits until the fork server has imported the model's code: seconds.
@@ -288,6 +288,8 @@ class Pool:
             asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._relaunch, number)
 
     def _take(self, worker: _Worker, rank: _Rank, message) -> None:
+        if worker.lost:  # the last words of a rank whose others are gone
+            return
         match message:
             case Ready():
                 rank.ready = message

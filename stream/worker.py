@@ -70,9 +70,7 @@ def run(
         serve(channel, loader, preset, threads, characters, (choices or {}) | ({"place": place} if place.size > 1 else {}))
 
 
-def serve(
-    channel: "Channel", loader: str, preset: str, threads: int, characters: str | None, choices: dict
-) -> None:
+def serve(channel: "Channel", loader: str, preset: str, threads: int, characters: str | None, choices: dict) -> None:
     """`characters` is a folder of the user's own, besides those that the model brings."""
     try:
         worker = Worker(_named(loader)(preset, threads, **choices), choices.get("place", ALONE))
@@ -221,6 +219,7 @@ class Worker:
         try:
             self.states[message.session] = self.generator.open(message.character, message.seed, message.chunk_index)
         except Exception as problem:
+            self._end_unless_shared(problem)
             log.exception("a session with %s could not be opened", message.character)
             self.states.pop(message.session, None)
             return Failed(message.session, f"{type(problem).__name__}: {problem}")
@@ -235,16 +234,24 @@ class Worker:
         try:
             results = self._make(jobs, message.steps)
             stage_s = dict(self.generator.timings)
-        except Exception:
+        except Exception as problem:
+            self._end_unless_shared(problem)
             log.exception("a batch of %d failed", len(jobs))
             for job in jobs:
                 try:
                     results += self._make([job], message.steps)
-                except Exception:
+                except Exception as trouble:
+                    self._end_unless_shared(trouble)
                     log.exception("the chunk of one session failed")
                     self.states.pop(job.session, None)
                     failed.append(job.session)
         return Done(tuple(results), stage_s, time.monotonic(), tuple(failed))
+
+    def _end_unless_shared(self, problem: Exception) -> None:
+        """Of several ranks, all meet what is wrong with a message. Anything else may be one's own, and it has then missed
+        what the others said: only a new group can go on, so the error ends the process."""
+        if self.place.size > 1 and not isinstance(problem, ValueError | KeyError):
+            raise problem
 
     def _make(self, jobs: list, steps: int) -> list[ChunkResult]:
         if not jobs:

@@ -18,6 +18,7 @@ from model.attention import CachedStream
 from model.cache import KVCache
 from model.dit import Conditions, DiT, DiTConfig
 from model.parallel import Group
+from model.vae import VAE, VAEConfig
 
 CONFIG = DiTConfig(
     hidden_size=72, num_heads=6, rope_dim_list=(4, 4, 4), in_channels=4, out_channels=4, depth_double_blocks=2,
@@ -27,6 +28,10 @@ CONFIG = DiTConfig(
 CAUSAL = replace(CONFIG, frames_per_latent=2, leading_frame=False, causal_window=2)
 PROCESSES = (2, 3)
 CHUNKS = 5  # of one frame; the window holds two
+TILED_VAE = VAEConfig(
+    latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=32,
+    sample_tsize=16,
+)  # fmt: skip
 TEXT_TOKENS = 5
 TIMEOUT_S = 60
 PATIENCE_S = 2  # of the group whose second rank falls silent
@@ -115,12 +120,23 @@ def stream(group: Group) -> Tensors:
     return {"made": torch.cat(made, 2), "keys": past.keys, "values": past.context_values}
 
 
+def decoded(group: Group) -> Tensors:
+    """A clip of six tiles in space and two in time; and the bytes that went out for it."""
+    vae, random = VAE(TILED_VAE).eval(), torch.Generator().manual_seed(1)
+    for weight in vae.parameters():
+        torch.nn.init.normal_(weight, std=0.2, generator=random)
+    latents, before = torch.randn(1, 4, 6, 5, 7, generator=random), group.sent_bytes
+    made = torch.cat(list(vae.tiled_pictures(latents, group)), 2)
+    return {"made": made, "sent": torch.tensor([group.sent_bytes - before])}
+
+
 SCENARIOS = {
     "one": lambda group: whole_clip(group, 1, 1, 5),
     "batch of two": lambda group: whole_clip(group, 2, 2, 3),
     "fewer tokens than ranks": lambda group: whole_clip(group, 1, 1, 2),
     "causal": causal_clip,
     "stream": stream,
+    "decoded": decoded,
 }
 
 
@@ -233,6 +249,16 @@ def test_bytes_sent_are_those_of_exchanged_heads(ranks, size, name, batch, token
             assert there + back == 4 * frames * tokens / size * width * away / size
         sent = [batch * 4 * (attentions * per_attention + patches) for attentions in (CONFIG.layers, 1)]
         assert results[name]["sent"].tolist() == sent
+
+
+@pytest.mark.parametrize("size", PROCESSES)
+def test_bytes_sent_for_a_decode_are_those_of_own_tiles(ranks, size):
+    """A rank's tiles go once to each other rank, with their shapes; the overlaps that blending needs go with them."""
+    sides = [(32, 32), (32, 32), (32, 8), (16, 32), (16, 32), (16, 8)]  # pixels of the tiles of 5 x 7 latents
+    for rank, results in enumerate(ranks[size]):
+        own = sides[rank::size]
+        pixels = 3 * (17 + 9) * sum(height * width for height, width in own)  # the second tile in time has three latents
+        assert results["decoded"]["sent"].item() == (size - 1) * (4 * pixels + 2 * 8 * 5 * len(own))
 
 
 def test_a_silent_rank_is_an_error_in_finite_time(ranks):

@@ -379,7 +379,7 @@ async def test_error_in_the_session_ends_the_connection_and_is_logged(caplog):
     async with FakeSession() as session, Client() as client:
         closed = []
 
-        def broken(pcm, rate):
+        def broken(*sound, **where):
             raise RuntimeError("the session broke")
 
         session.push_microphone = broken

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stream.pacer import Pacer
+from stream.sources import Sources
 from stream.speech import SpeechQueue
 from stream.timeline import Timeline
 
@@ -15,7 +16,7 @@ class Road:
     """A microphone whose packets arrive when told, a model that takes 50 ms, and the age of the sound that leaves."""
 
     def __init__(self, model_s=lambda: 0.05) -> None:
-        self.timeline = Timeline(SpeechQueue(), CHUNK, LOOKAHEAD, 0.0)
+        self.timeline = Timeline(Sources([SpeechQueue()]), CHUNK, LOOKAHEAD, 0.0)
         self.pacer = Pacer(RATE // FRAME)
         self.model_s = model_s
         self.chunk = 0
@@ -53,7 +54,7 @@ class Road:
             self.pacer.settle(now)
         frames = range(appended.first_sample // FRAME, appended.end_sample // FRAME)
         arrivals = {index: appended.arrival_of((index + 1) * FRAME) for index in frames}
-        self.pacer.push_sound(appended.first_sample, appended.pcm_48k, arrivals)
+        self.pacer.push_sound(appended.first_sample, appended.voices_48k, arrivals)
         while self.timeline.head >= (self.chunk + 1) * CHUNK + LOOKAHEAD:
             self.pictures.append((max(now + self.model_s(), self.pictures[-1][0] if self.pictures else 0), self.chunk))
             self.chunk += 1

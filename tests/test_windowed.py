@@ -89,6 +89,16 @@ def chained(velocity, steps: int, windows: int = 6) -> Tensor:
     return torch.cat(made, 2)[0].transpose(0, 1)
 
 
+def test_seams_are_told_from_the_steps_inside_of_chunks():
+    frames = torch.tensor([0.0, 1.0, 2.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0])[:, None, None].expand(-1, 2, 3)
+    found = seams(frames, 3)
+    assert found.at_seams.tolist() == [3.0, 2.0] and found.inside.tolist() == [1.0] * 6
+    assert found.ratio == 2.5 and found.largest_ratio == 3.0
+    for chunk in (1, 2, 9):
+        with pytest.raises(ValueError, match="whole chunks"):
+            seams(frames, chunk)
+
+
 def test_the_past_is_shown_at_every_noise_level_and_never_moved():
     past, noise = torch.randn(1, 2, 5, 3, 3), torch.randn(1, 2, 9, 3, 3)
     seen = []
@@ -136,7 +146,8 @@ def test_a_state_can_be_gone_on_from_twice(windowed):
 
 def test_what_a_window_shows_is_what_the_windows_before_have_made_and_heard(windowed, monkeypatch):
     """Its past latents are their newest ones, and each picture keeps the sound with which it was made."""
-    asked, forward = [], windowed.dit.forward
+    asked: list = []
+    forward = windowed.dit.forward
 
     def listening(x, on, cached=None):
         asked.append((x, on))
@@ -144,7 +155,10 @@ def test_what_a_window_shows_is_what_the_windows_before_have_made_and_heard(wind
 
     monkeypatch.setattr(windowed.dit, "forward", listening)
     monkeypatch.setattr(windowed, "_noise_like", lambda like, state: torch.zeros_like(like))  # so that the past is bare
-    film(windowed, sound(windowed, 1, 4), steps=1)
+    windows = sound(windowed, 1, 4)
+    three, four = (film(windowed, windows[:chunks], steps=1)[1] for chunks in (3, 4))
+    assert torch.equal(four.latents[:, :, :1], three.latents[:, :, 2:])
+    asked = asked[-4:]
     prompts = [on.audio_prompts for _, on in asked]
     for before, after in zip(prompts, prompts[1:], strict=False):
         assert after.shape[2] == 17 and torch.equal(after[:, :, :9], before[:, :, 8:])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream.frames import FrameRing
-from stream.messages import NEUTRAL, ChunkJob, Emotion, Open, Step
+from stream.messages import NEUTRAL, ChunkJob, Emotion, Failed, Open, Place, Step
 from stream.worker import Worker
 from tests.tiny import tiny_generator
 
@@ -61,3 +61,19 @@ def test_a_job_that_does_not_fit_its_character_fails_alone(worker):
     assert done.failed == (2,)
     for slot in slots:
         worker.ring.give_back(slot)
+
+
+def test_of_several_ranks_one_that_fails_by_itself_ends_and_one_that_fails_like_all_goes_on(monkeypatch):
+    rank = Worker(tiny_generator(), Place(1, 2))
+    assert isinstance(rank.open(Open(1, "nobody", 1, 0)), Failed)
+    assert rank.open(Open(1, "ada", 1, 0)) is None
+    silence = np.zeros(rank.info.window_samples, np.int16).tobytes()
+    assert rank.step(Step((ChunkJob(1, 0, silence, (), 0),), 1)).failed == (1,)  # its one face has no emotion
+
+    def out_of_memory(*_):
+        raise RuntimeError("out of memory")
+
+    rank.open(Open(1, "ada", 1, 0))
+    monkeypatch.setattr(rank.generator, "step", out_of_memory)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        rank.step(Step((ChunkJob(1, 0, silence, (NEUTRAL,), 0),), 1))

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 import torch
 
 from model.dit import DiT
-from model.planning.budget import MODES, bytes_by_part, shown
-from model.planning.footprint import weightless
 from model.presets import Preset
 
 
@@ -23,6 +21,10 @@ def enough_memory(preset: Preset) -> Iterator[None]:
 
 def advice(preset: Preset, gpu_bytes: int | None = None) -> str:
     """A sentence for whoever started the server. `gpu_bytes`: what the GPU has, where that is known."""
+    # Plans import much that a server does without: for the start it is better to have them only where all is over anyway.
+    from model.planning.budget import MODES, bytes_by_part, shown
+    from model.planning.footprint import weightless
+
     dit = weightless(lambda: DiT(preset.dit))
     sizes = {mode: sum(bytes_by_part(dit, mode).values()) for mode in MODES}
     weights = ", ".join(f"{shown(size, 'B')} with --mode {mode}" for mode, size in sizes.items())
