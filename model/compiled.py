@@ -4,8 +4,9 @@ A CUDA graph repeats the very operations it recorded, on the very memory. So eve
 of its own that what is given is copied into, and a cache that was written is copied back: sessions come and go, and each
 keeps a past of its own. That pays where launching is what takes the time, as in small networks; with billions of
 parameters a GPU is busy anyway. A processor gets from packed weights (model/packed.py) what torch.compile gives it after
-three minutes: 30.7 and 30.6 of 32.9 ms for a chunk of the embedded preset. How a recording is made is passed in: a GPU's
-is a graph, a processor's runs the function again, for tests. Knows no network.
+three minutes: 30.7 and 30.6 of 32.9 ms for a chunk of the embedded preset.
+
+How a recording is made is passed in: a GPU's is a graph, a processor's runs the function again, for tests.
 """
 
 from collections.abc import Callable

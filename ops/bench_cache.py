@@ -4,6 +4,7 @@ Both do all that a chunk asks of the transformer at the same weights. With the c
 places, one pass over two latent frames (the last one, clean, on its way into the cache, and the new one) and one over the
 new frame for each further step. Without: at each step one causal pass over reference, window and new frame, as in
 training. Weights are random, which takes as long. A further step costs the cache a frame, and recomputing all of them.
+With one step, two frames are computed instead of eight: four times as fast is then the most that products allow.
 """
 
 from __future__ import annotations

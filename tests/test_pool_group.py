@@ -1,4 +1,4 @@
-"""A worker of two processes: the pictures of one, and either death brings both back with their sessions."""
+"""A worker of two processes: the pictures of one, and the death or silence of either brings both back with sessions."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.audio import windows_of
+from stream import pool as pool_module
 from stream.messages import NEUTRAL
 from stream.metrics import Metrics
 from stream.pool import Pool, PoolFailed
@@ -51,7 +52,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_two_ranks_make_the_pictures_of_one_and_survive_either_death(windows):
+async def test_two_ranks_make_the_pictures_of_one_and_survive_either_death_and_silence(windows, monkeypatch):
     alone = await embedded(1)
     alone.pool.open(1, "ada", seed=3)
     expected = await film(alone, 1, windows)
@@ -63,15 +64,19 @@ async def test_two_ranks_make_the_pictures_of_one_and_survive_either_death(windo
         made = await film(pair, 1, windows)
         assert np.abs(made.astype(int) - expected).mean() < 1  # rounding in bfloat16, no more
 
-        for victim in (1, 0):
+        monkeypatch.setattr(pool_module, "HANG_S", 2.0)
+        for trial, (victim, number) in enumerate(((1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)), 1):
             before = [rank.process.pid for rank in pair.worker.ranks]
-            os.kill(before[victim], signal.SIGKILL)
-            async with asyncio.timeout(30):
+            os.kill(before[victim], number)
+            if number == signal.SIGSTOP:  # silence is noticed by who waits for pictures
+                due = asyncio.get_running_loop().time() + 60
+                pair.pool.submit(1, Chunk(10 * trial - 1, windows[0].tobytes()), (NEUTRAL,), due)
+            async with asyncio.timeout(60):
                 while pair.worker.scheduler is None or pair.worker.ranks[0].process.pid == before[0]:
                     await asyncio.sleep(0.02)
             after = [rank.process.pid for rank in pair.worker.ranks]
             assert not set(before) & set(after)
-            again = await film(pair, 1, windows, first=10 * (victim + 1))  # the session goes on
+            again = await film(pair, 1, windows, first=10 * trial)  # the session goes on
             assert again.shape == expected.shape and again.std() > 10
             async with asyncio.timeout(5):
                 while any(map(alive, before)):
