@@ -4,7 +4,8 @@
 
 Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
 they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second
-part of the budget the clean past is made of the network's own predictions, because that is what it will stand on.
+part of the budget the clean past is what the stream itself has shown, rolled out again and again as the network learns,
+because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from model.text import no_text
 from model.train.augment import SPEECH_RMS, augment
 from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS
 from model.train.muon import muon_with_adam
+from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate
 
 MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 3.0  # beside the rest of the face: there people look
@@ -43,6 +45,8 @@ BLANK_SHARE = 0.15  # stretches of which nothing is known: otherwise the past te
 CHANGE_SHARE = 0.35  # stretches in which an emotion changes, the only other ones where it must be asked for
 PAIR_SHARE = 0.3  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
+OWN_SHARE = 0.75  # of the pasts that are the stream's own, once there are any
+ROLL_EVERY = 12  # steps between two rollouts of a batch of clips
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Batch:
     """Pictures of n people each."""
 
     latents: Tensor  # b t c h w
+    past: Tensor  # what the frames look like as somebody's past: the truth, or what the stream has shown
     reference: Tensor  # b c h w
     exp: Tensor  # b t 4
     pose: Tensor
@@ -72,6 +77,8 @@ class Clips:
         def masks(boxes: Tensor) -> Tensor:
             return torch.stack([box_mask(box, rows, columns) for box in boxes.tolist()])
 
+        self.shown = self.latents.clone()
+        self._next = 0  # clip to roll out
         self.face = torch.stack([masks(clip["face_box"]) for clip in clips])
         lips = torch.stack([masks(clip["mouth_box"]).amax(0) for clip in clips])
         eyes = torch.stack([masks(eye_boxes(clip["face_box"])).amax(0) for clip in clips])
@@ -89,29 +96,48 @@ class Clips:
         for row in np.flatnonzero(rng.random(size) < CHANGE_SHARE):
             clip[row], at = self.changes[rng.integers(len(self.changes))]
             start[row] = np.clip(at - rng.integers(-3, length), 0, self.latents.shape[1] - length)
-        heard = rng.integers(self.states.shape[2], size=size)
-
-        def cut(x: Tensor) -> Tensor:
-            return torch.stack([x[c, s : s + length] for c, s in zip(clip, start, strict=True)]).float()
-
-        latents, exp, pose = cut(self.latents), cut(self.exp), cut(self.pose)
-        states = torch.stack([self.states[c, :, v, s : s + length] for c, v, s in zip(clip, heard, start, strict=True)])
-        prompts = _prompts(states.float())
-        strength = torch.stack([self.strength[c, ..., s : s + length] for c, s in zip(clip, start, strict=True)])
-        reference = self.reference[clip].float()
+        batch = self.cut(rng, clip, start, length)
         for row in np.flatnonzero(rng.random(size) < REST_SHARE):
-            if strength[row].any():
-                continue  # an emotion takes its time, and here it would be there at once
-            still = int(rng.integers(1, length))
-            latents[row, :still] = reference[row]
-            exp[row, :still], pose[row, :still] = MOTION_CENTRE, MOTION_CENTRE
-            prompts[row, :, :still] = self.silence.float()
+            if not batch.feelings.strength[row].any():  # an emotion takes its time, and here it would be there at once
+                self._rest(batch, row, int(rng.integers(1, length)))
+        return batch
+
+    def roll(self, dit: DiT, rng: np.random.Generator, size: int) -> float:
+        """Shows some clips with the network as it is now -> how far that is from the truth, weighted as the loss."""
+        clip = np.arange(self._next, self._next + size) % len(self.latents)
+        self._next = int(clip[-1] + 1)
+        batch = self.cut(rng, clip, np.zeros(size, int), self.latents.shape[1])
+        at_rest = torch.from_numpy(rng.random(size) < 0.5)[:, None, None, None, None]  # as sessions begin; or amid speech
+        begin = torch.where(at_rest, batch.reference[:, None], batch.latents)
+        self.shown[clip] = roll_out(dit, begin, conditions(batch, torch.zeros(batch.exp.shape[:2]))).half()
+        apart = (self.shown[clip].float() - batch.latents).square().mean(2) * batch.weight[:, None]
+        return apart[:, apart.shape[1] // 2 :].mean().item()
+
+    def cut(self, rng: np.random.Generator, clip: np.ndarray, start: np.ndarray, length: int) -> Batch:
+        """`length` latent frames of these clips from these places, each heard in one of its ways."""
+        places = list(zip(clip, start, strict=True))
+
+        def part(x: Tensor) -> Tensor:
+            return torch.stack([x[c, s : s + length] for c, s in places]).float()
+
+        heard = rng.integers(self.states.shape[2], size=len(clip))
+        states = torch.stack([self.states[c, :, v, s : s + length] for (c, s), v in zip(places, heard, strict=True)])
+        strength = torch.stack([self.strength[c, ..., s : s + length] for c, s in places])
         shown = self.emotion[clip]
         stranger = torch.from_numpy(rng.integers(self.emotions.shape[1], size=shown.shape))
-        feelings = Feelings(self.emotions[shown, stranger].float(), strength)
+        own = torch.from_numpy(rng.random(len(clip)) < OWN_SHARE)[:, None, None, None, None]
+        latents = part(self.latents)
         return Batch(
-            latents, reference, exp, pose, prompts.flatten(2, 3), self.face[clip][:, :, None], feelings, self.weight[clip]
-        )
+            latents, torch.where(own, part(self.shown), latents), self.reference[clip].float(), part(self.exp),
+            part(self.pose), _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None],
+            Feelings(self.emotions[shown, stranger].float(), strength), self.weight[clip],
+        )  # fmt: skip
+
+    def _rest(self, batch: Batch, row: int, frames: int) -> None:
+        """Makes everybody still and silent at first."""
+        batch.latents[row, :frames] = batch.past[row, :frames] = batch.reference[row]
+        batch.exp[row, :frames], batch.pose[row, :frames] = MOTION_CENTRE, MOTION_CENTRE
+        batch.prompts.unflatten(2, (batch.latents.shape[1], -1))[row, :, :frames] = self.silence.float()
 
 
 def strengths(clip: dict[str, Tensor]) -> Tensor:
@@ -250,17 +276,19 @@ def train(
     run.resume(**parts)
     rng = np.random.default_rng((seed, run.step))
     length = EMBEDDED.dit.causal_window + 1
+    rolled = False
     while not run.finished:
         optimiser.set_learning_rate(learning_rate(run.progress, peak))
+        if run.progress > own_past_from and (not rolled or run.step % ROLL_EVERY == 0):
+            apart = roll_some(pools, dit, rng, batch_size, every=not rolled)
+            rolled = True
+            logging.info("the stream's own films are %.4f from the truth", apart)
         pool = pools[int(rng.random() < PAIR_SHARE) if len(pools) > 1 else 0]
         batch = pool.batch(rng, batch_size, length)
         sigma, target = choose_noise(rng, batch_size, length)
-        past = batch.latents
-        if run.progress > own_past_from:
-            past = own_past(dit, batch, target)
         noise = torch.randn_like(batch.latents)
         level = sigma[:, :, None, None, None]
-        x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, past), noise, level)
+        x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, batch.past), noise, level)
         error = (predict(dit, batch, x, sigma) - batch.latents).square()
         per_frame = (error.mean(2) * batch.weight[:, None]).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
@@ -274,12 +302,16 @@ def train(
     run.save(parts)
 
 
-@torch.no_grad()
-def own_past(dit: DiT, batch: Batch, target: Tensor) -> Tensor:
-    """What the network itself would have shown in the frames that are to be past."""
-    sigma = torch.where(target, 0.0, 1.0)
-    x = add_noise(batch.latents, torch.randn_like(batch.latents), sigma[:, :, None, None, None])
-    return predict(dit, batch, x, sigma)
+def roll_some(pools: list[Clips], dit: DiT, rng: np.random.Generator, size: int, every: bool) -> float:
+    """Rolls out all clips, or a batch of one pool."""
+    if not every:
+        return pools[rng.choice(len(pools), p=_sizes(pools))].roll(dit, rng, size)
+    return float(np.mean([pool.roll(dit, rng, size) for pool in pools for _ in range(-(-len(pool.latents) // size))]))
+
+
+def _sizes(pools: list[Clips]) -> np.ndarray:
+    sizes = np.array([len(pool.latents) for pool in pools])
+    return sizes / sizes.sum()
 
 
 def load_encoder(checkpoint: Path) -> AudioEncoder:

@@ -1,0 +1,66 @@
+"""What the stream would show: whole clips, frame by frame against the cache, each standing on the ones made before.
+
+The route is that of `Generator`, for a batch of recorded clips and with one step from noise to picture.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from model.attention import CachedStream
+from model.cache import KVCache
+from model.dit import Conditions, DiT
+from model.rope import rope_table
+
+
+@torch.no_grad()
+def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
+    """Films b t c h w that begin with the window's worth of the given latents, and one frame more, and go on alone.
+
+    `on` has everything per frame, as for the forward pass; its timesteps are not read."""
+    dit = copy.deepcopy(dit).bfloat16().eval()
+    config, window = dit.config, dit.config.causal_window
+    batch, frames = latents.shape[:2]
+    x = latents.transpose(1, 2).bfloat16()
+    sound, mask = dit.audio_tokens(on.audio_prompts.bfloat16()), dit.token_mask(on.face_mask, x)
+    on = _narrow(on)
+    reference = on.ref_latents
+    rows, columns = dit.grid(x)
+    cosine, sine = (
+        part.unflatten(0, (window + 1, -1))
+        for part in rope_table(torch.arange(window + 1), rows, columns, config.rope_dim_list, config.rope_theta)
+    )
+
+    def see(x: Tensor, at: slice, sigmas: list[float], places: slice, remember: int) -> Tensor:
+        now = replace(
+            on, timestep=torch.tensor(sigmas).mul(1000).bfloat16().expand(batch, -1),
+            motion_exp=on.motion_exp[:, at], motion_pose=on.motion_pose[:, at],
+            feelings=replace(on.feelings, strength=on.feelings.strength[..., at]),
+        )  # fmt: skip
+        pattern = CachedStream(cache, cosine[places].flatten(0, 1), sine[places].flatten(0, 1), remember=remember)
+        return dit.stream(x, now, sound[:, :, at], mask[:, :, at], pattern)
+
+    words = on.text_states.shape[1]
+    cache = KVCache.empty(
+        config.layers, batch, rows * columns + words, rows * columns, window, config.num_heads, config.head_width, x.dtype
+    )
+    dit.prefill(on, cache)
+    see(x[:, :, :window], slice(0, window), [0.0] * window, slice(0, window), window)
+    made = [x[:, :, frame : frame + 1] for frame in range(window + 1)]
+    for frame in range(window + 1, frames):
+        cache.roll()
+        cache.settle(cosine[:window].flatten(0, 1), sine[:window].flatten(0, 1))
+        pair = torch.cat((made[-1], torch.randn_like(made[-1])), 2)
+        change = see(pair, slice(frame - 1, frame + 1), [0.0, 1.0], slice(window - 1, window + 1), 1)
+        made.append(reference + change[:, :, 1:])
+    return torch.cat(made, 2).transpose(1, 2).float()
+
+
+def _narrow(on: Conditions) -> Conditions:
+    """All that is not a count in bfloat16, and the reference once."""
+    on = replace(on, ref_latents=on.ref_latents[:, :, :1])
+    names = ("motion_exp", "motion_pose", "fps", "text_states", "text_states_2", "ref_latents")
+    feelings = replace(on.feelings, latents=on.feelings.latents.bfloat16(), strength=on.feelings.strength.bfloat16())
+    return replace(on, feelings=feelings, **{name: getattr(on, name).bfloat16() for name in names})
