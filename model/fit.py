@@ -15,7 +15,7 @@ from model.framing import Shares
 from model.tiny_vae import TinyVAE
 
 SETTLED = 4  # calls after which the autoencoder's memory holds nothing but the still
-# Decibels, whole and face. The worst of 29 people of the model's own world, alone, has 27.9 and 23.8, of four pairs 25.8
+# Decibels, whole and face. The worst of 29 strangers drawn by lot, alone, has 27.9 and 23.8, of four pairs 25.8
 # and 20.5; a portrait photograph 19.0 and 18.2, and no more than 24.5 for the whole where it is blurred past recognition.
 NEEDED_DB, NEEDED_FACE_DB = 25.0, 20.0
 

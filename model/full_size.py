@@ -19,6 +19,7 @@ from model.dit import DiT
 from model.generator import Generator
 from model.lora import merge
 from model.offline_audio import RecordingEncoder
+from model.offload import offload
 from model.parallel import ALONE, Group
 from model.presets import Preset
 from model.tiny_vae import TGrow, TinyVAE, TinyVAEConfig
@@ -80,8 +81,6 @@ def transformer(checkpoint: "Checkpoint", choices: Choices, device: torch.device
     dit = checkpoint.transformer(torch.device("cpu") if choices.mode == "offload" else device, "bf16", group)
     merge(dit, choices.lora)
     if choices.mode == "offload":
-        from model.offload import offload
-
         offload(dit, device)
     return dit
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.character import Character
 from model.device import onto
-from model.masks import ENLARGEMENT, SIDE_BY_SIDE, latent_masks, pixel_masks
+from model.masks import latent_masks, pixel_masks
 from model.offline import Prompt
 from model.prepared import load_conditions
 from model.text import no_text
@@ -50,7 +50,7 @@ def photographed(character: Character, factor: int, frames: int, dtype: torch.dt
         (left * width, top * height, (right - left) * width, (bottom - top) * height)
         for left, top, right, bottom in character.face_boxes
     ]
-    masks = pixel_masks(boxes, height, width, ENLARGEMENT if len(boxes) == 1 else SIDE_BY_SIDE)
+    masks = pixel_masks(boxes, height, width)
     mask = latent_masks(masks, rows, columns)[None, :, 0]
     return _look(known.reference[None, :, :frames], mask, known.prompt, dtype, device)
 

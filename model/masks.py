@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # A mask stands still while the head moves: it covers nine times the face. Of two faces side by side, 1.25 keeps them apart.
-ENLARGEMENT = 3.0
-SIDE_BY_SIDE = 1.25
+ALONE, SIDE_BY_SIDE = 3.0, 1.25
 
 Box = Sequence[float]  # left, top, width, height in pixels, as detectors give it
 
 
-def pixel_masks(boxes: Sequence[Box], height: int, width: int, enlargement: float = ENLARGEMENT) -> Tensor:
+def pixel_masks(boxes: Sequence[Box], height: int, width: int, enlargement: float | None = None) -> Tensor:
     """1 inside of each enlarged box and 0 outside, n height width. Without a box, one mask of the whole picture.
 
     Raises ValueError for a box with no area or none of it in the picture."""
     if len(boxes) == 0:
         return torch.ones(1, height, width)
+    enlargement = enlargement or (ALONE if len(boxes) == 1 else SIDE_BY_SIDE)
     masks = torch.zeros(len(boxes), height, width)
     for mask, box in zip(masks, boxes, strict=True):
         left, top, box_width, box_height = box

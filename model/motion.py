@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+RELEASED_EXP, RELEASED_POSE = 30.0, 25.0  # the released program knows no others
 MOTION_CENTRE = 30.0  # the released model's ids are integers around 25 to 30; ours are real numbers around 30
 MOTION_SPAN = 20.0
 SETTLE_S = 1.5  # a new stream starts at rest, as in the reference picture, and comes to life over this time

@@ -17,9 +17,8 @@ from model.dit import Conditions
 from model.emotion import Feelings
 from model.live import Emotion, Live
 from model.look import Look
+from model.motion import RELEASED_EXP, RELEASED_POSE
 from model.sampler import add_noise, euler_step, shifted_sigmas
-
-MOTION_EXP, MOTION_POSE = 30.0, 25.0  # the released program knows no others
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Windowed(Live):
 
         return Conditions(
             timestep=same(1000 * sigma),
-            motion_exp=same(MOTION_EXP, 4),
-            motion_pose=same(MOTION_POSE, 4),
+            motion_exp=same(RELEASED_EXP, 4),
+            motion_pose=same(RELEASED_POSE, 4),
             fps=same(float(self.preset.fps)),
             text_states=look.prompt.states,
             text_mask=look.prompt.mask,

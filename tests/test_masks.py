@@ -40,7 +40,7 @@ def test_each_face_has_a_mask_of_its_own():
     left, right = (20, 40, 20, 20), (140, 40, 20, 20)
     masks = pixel_masks([left, right], HEIGHT, WIDTH)
     assert masks.shape == (2, HEIGHT, WIDTH)
-    assert torch.equal(masks[1:], pixel_masks([right], HEIGHT, WIDTH))
+    assert torch.equal(masks[1:], pixel_masks([right], HEIGHT, WIDTH, 1.25))
     assert not (masks[0] * masks[1]).any()
 
 

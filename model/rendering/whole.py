@@ -21,7 +21,8 @@ from torch import Tensor
 from model.character import load_character
 from model.dit import Conditions, DiT, StepCache
 from model.faces import find_faces
-from model.masks import ENLARGEMENT, Box, latent_masks, pixel_masks
+from model.masks import Box, latent_masks, pixel_masks
+from model.motion import RELEASED_EXP, RELEASED_POSE
 from model.offline import Clip, Prompt, SamplingConfig, clip_noise, plan, sample, windows
 from model.offline_audio import Hearing, RecordingEncoder, frame_count, padded
 from model.parallel import ALONE, Group
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from model.prompting import PromptEncoder
 
 Moved = TypeVar("Moved")
-
-MOTION_EXP, MOTION_POSE = 30.0, 25.0  # the released program knows no others
-SIDE_BY_SIDE = 1.25  # enlargement of several faces' boxes
 
 
 @dataclass(frozen=True)
@@ -180,12 +178,7 @@ class WholeFilms:
         reference = (
             sitter.reference[None] if sitter.reference is not None else self._reference(sitter.picture, window_frames)
         )
-        masks = pixel_masks(
-            sitter.faces,
-            sitter.picture.height,
-            sitter.picture.width,
-            ENLARGEMENT if len(sitter.faces) < 2 else SIDE_BY_SIDE,
-        )
+        masks = pixel_masks(sitter.faces, sitter.picture.height, sitter.picture.width)
         prompt, negative = (
             Prompt(words.states.to(dtype), words.mask, words.pooled.to(dtype)) for words in (sitter.prompt, sitter.negative)
         )
@@ -195,8 +188,8 @@ class WholeFilms:
             face_mask=latent_masks(masks, *reference.shape[-2:])[None, :, 0],
             prompt=prompt,
             negative=negative,
-            motion_exp=torch.full((1, 4), MOTION_EXP),
-            motion_pose=torch.full((1, 4), MOTION_POSE),
+            motion_exp=torch.full((1, 4), RELEASED_EXP),
+            motion_pose=torch.full((1, 4), RELEASED_POSE),
             fps=torch.tensor([fps]),
         )
         return on(made, self.device)
