@@ -29,6 +29,7 @@ SECONDS = 3.2
 LEAD_S = 0.96  # sound before the first frame, whole chunks of it, so that the first window is full
 TAIL_S = 0.06  # and the look-ahead after the last one
 REFERENCES = 48  # strangers who show an emotion, for each of them
+SHOWS_EMOTIONS = Look.random(np.random.default_rng(12))  # the stranger whose pictures ship, first of all in training
 EMOTION_FILE = "emotions.safetensors"
 EMOTION_NAMES = ("neutral", *EMOTIONS)
 # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
@@ -110,9 +111,10 @@ def encode_film(vae: TinyVAE, film: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def emotion_latents(vae: TinyVAE, seed: int) -> torch.Tensor:
-    """Strangers who show each emotion, as references to learn from: emotions people c h w, float16."""
+    """Strangers who show each emotion, as references to learn from: emotions people c h w, float16. The first of them shows
+    what ships."""
     rng = np.random.default_rng(seed)
-    looks = [Look.random(rng) for _ in range(REFERENCES)]
+    looks = [SHOWS_EMOTIONS, *(Look.random(rng) for _ in range(REFERENCES - 1))]
 
     def latents(emotion: str, look: Look) -> torch.Tensor:
         return reference_latents(vae, torch.from_numpy(render(look, felt(Pose.neutral(), emotion, 1.0), EMBEDDED.width)))

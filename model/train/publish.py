@@ -9,7 +9,6 @@ import argparse
 import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -21,15 +20,14 @@ from model.loading import CHARACTERS as FOLDER
 from model.loading import WEIGHTS, emotions_file
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
-from model.train.clips import reference_latents
-from model.train.world import CHARACTER_TITLES, CHARACTERS, Look, Pose, render
+from model.train.clips import SHOWS_EMOTIONS, reference_latents
+from model.train.world import CHARACTER_TITLES, CHARACTERS, Pose, render
 from model.train.world_emotion import EMOTIONS, felt
 from model.train.world_scene import Scene
 from model.weights import save_parts
 
 PICTURE_SIZE = 512
 PAIRS = {("ada", "kofi"): "Ada and Kofi, two people with a voice each"}
-STRANGER = 12
 
 
 def published(runs: Path) -> dict[str, torch.nn.Module]:
@@ -64,9 +62,8 @@ def publish_characters(vae: TinyVAE, folder: Path) -> None:
 
 @torch.inference_mode()
 def publish_emotions(vae: TinyVAE, path: Path) -> None:
-    """One stranger who shows them all: what the characters are to look like comes from a face that is nobody's."""
-    look = Look.random(np.random.default_rng(STRANGER))
-    pictures = {name: render(look, felt(Pose.neutral(), name, 1.0), EMBEDDED.width) for name in EMOTIONS}
+    """One stranger shows them all: what the characters are to look like comes from a face that is nobody's."""
+    pictures = {name: render(SHOWS_EMOTIONS, felt(Pose.neutral(), name, 1.0), EMBEDDED.width) for name in EMOTIONS}
     save_file({name: reference_latents(vae, torch.from_numpy(picture)) for name, picture in pictures.items()}, path)
 
 

@@ -33,12 +33,13 @@ from model.train.muon import muon_with_adam
 from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate
 
-MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 3.0  # beside the rest of the face: there people look
+MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 5.0  # beside the rest of the face: there people look
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
 EDGES = (
     "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
     "emotion_proj",
 )  # fmt: skip
+SHIPPED_SHARE = 0.6  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
 PURE_NOISE = 0.75  # share of the frames to be made that start from nothing, as all do where one step is taken
 BLANK_SHARE = 0.15  # stretches of which nothing is known: otherwise the past tells the emotion, and nobody asks for it
@@ -124,7 +125,8 @@ class Clips:
         states = torch.stack([self.states[c, :, v, s : s + length] for (c, s), v in zip(places, heard, strict=True)])
         strength = torch.stack([self.strength[c, ..., s : s + length] for c, s in places])
         shown = self.emotion[clip]
-        stranger = torch.from_numpy(rng.integers(self.emotions.shape[1], size=shown.shape))
+        stranger = rng.integers(self.emotions.shape[1], size=shown.shape)
+        stranger = torch.from_numpy(np.where(rng.random(shown.shape) < SHIPPED_SHARE, 0, stranger))
         own = torch.from_numpy(rng.random(len(clip)) < OWN_SHARE)[:, None, None, None, None]
         latents = part(self.latents)
         return Batch(
@@ -166,9 +168,9 @@ def load_clips(folder: Path, encoder: AudioEncoder, variants: int, seed: int) ->
 
 
 def eye_boxes(faces: Tensor) -> Tensor:
-    """The band of each face box n 4 in which the eyes blink."""
+    """The band of each face box n 4 in which eyes blink and brows move."""
     x0, y0, x1, y1 = faces.unbind(1)
-    return torch.stack((x0, y0 + 0.28 * (y1 - y0), x1, y0 + 0.6 * (y1 - y0)), 1)
+    return torch.stack((x0, y0 + 0.22 * (y1 - y0), x1, y0 + 0.6 * (y1 - y0)), 1)
 
 
 def _needed(config: AudioConfig) -> slice:
