@@ -63,6 +63,9 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
          "taehv)", choices=("taehv", "vae"))  # fmt: skip
     flag("--mode", str, None, "how a full-size preset's weights lie in memory: bf16, fp8, or offload, in the host's "
          "(default: bf16)", choices=("bf16", "fp8", "offload"))  # fmt: skip
+    flag("--optimise", str, None, "what a full-size preset's transformer goes through once, for pictures to take less "
+         "time: compile (torch.compile, minutes) or graphs (CUDA graphs, where it is small; default: neither)",
+         choices=("compile", "graphs"))  # fmt: skip
     flag("--workers", int, default.workers, "worker processes, each with its own copy of the model (%(default)s)")
     flag("--sequence-parallel", int, default.sequence_parallel, "processes that make one picture together, in each worker, "
          "on a GPU each where there are some (%(default)s); must divide the transformer's heads")  # fmt: skip

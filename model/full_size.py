@@ -15,6 +15,7 @@ from transformers.models.whisper.configuration_whisper import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from model.audio import SAMPLES_PER_POSITION, AudioConfig, AudioEncoder
+from model.compiled import compiled, replayed
 from model.dit import DiT
 from model.generator import Generator
 from model.lora import merge
@@ -29,6 +30,7 @@ from model.windowed import Windowed
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
 
+LIVE_METHOD = {True: "forward", False: "stream"}  # of the transformer, by whether it works in windows
 TINY_DECODERS = ("taehv.safetensors", "taehv.pth")  # as its author publishes it: either will do
 
 
@@ -41,6 +43,7 @@ class Choices:
     image_size: str | None = None  # one side of a square, or width x height
     decoder: str | None = None  # taehv or vae
     mode: str = "bf16"
+    optimise: str | None = None  # compile or graphs
 
 
 def sized(preset: Preset, image_size: str | None) -> Preset:
@@ -58,6 +61,7 @@ def assemble(
 ) -> Generator | Windowed:
     """A generator without characters. Raises ValueError for weights or choices that do not fit: what is quickly seen comes
     first, the transformer last."""
+    refuse_unfit(choices, device, group)
     preset = sized(preset, choices.image_size)
     vae = decoder(preset, checkpoint, choices, device)
     audio = windows_of_sound(checkpoint.hearing(device), preset.audio)
@@ -67,9 +71,25 @@ def assemble(
     if isinstance(vae, TinyVAE):
         vae.to(dit.before_proj.weight.dtype)
     preset = replace(preset, vae=vae.config, dit=dit.config, audio=audio.config)
+    match choices.optimise:
+        case "compile":
+            compiled(dit, LIVE_METHOD[bool(preset.window)])
+        case "graphs":
+            replayed(dit, LIVE_METHOD[bool(preset.window)])
     if preset.window:
         return Windowed(preset, audio, dit, vae, {})
     return Generator(preset, audio, dit, vae, {}, dtype=None)
+
+
+def refuse_unfit(choices: Choices, device: torch.device, group: Group) -> None:
+    """Raises ValueError where the transformer is not one piece that does the same every time on the same memory."""
+    if choices.optimise and (choices.mode == "offload" or group.size > 1):
+        raise ValueError(
+            f"--optimise {choices.optimise} is for weights that stay in one place: leave out --mode offload and "
+            "--sequence-parallel"
+        )
+    if choices.optimise == "graphs" and device.type != "cuda":
+        raise ValueError("--optimise graphs records what a GPU does, and there is none: leave it out, or choose compile")
 
 
 def transformer(checkpoint: "Checkpoint", choices: Choices, device: torch.device, group: Group = ALONE) -> DiT:

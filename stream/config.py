@@ -80,11 +80,13 @@ class ServerConfig:
     image_size: str | None = None
     decoder: str | None = None
     mode: str | None = None  # how weights lie in memory
+    optimise: str | None = None
 
     @property
     def model_choices(self) -> dict[str, str]:
         """What was chosen of a model besides its preset."""
-        chosen = {name: getattr(self, name) for name in ("checkpoint", "lora", "image_size", "decoder", "mode")}
+        names = ("checkpoint", "lora", "image_size", "decoder", "mode", "optimise")
+        chosen = {name: getattr(self, name) for name in names}
         return {name: value for name, value in chosen.items() if value is not None}
 
     def __post_init__(self) -> None:

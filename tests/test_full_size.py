@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import numpy as np
@@ -13,9 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from client.client import Visavis
 from model.audio import AudioEncoder
+from model.compiled import compiled
 from model.device import Stages
 from model.full_size import Choices, assemble, fill, sized, windows_of_sound
 from model.loading import load
+from model.parallel import Group
 from model.planning.live_memory import enough_memory
 from model.presets import HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL
 from model.tiny_vae import TinyVAE
@@ -73,6 +76,34 @@ def test_a_lora_changes_the_pictures(folder, tmp_path):
     lora, name = {"lora": str(tmp_path / "lora.safetensors")}, f"{LAYERS[0]}.weight"
     plain, merged = (load("hunyuan-avatar", **choices(folder, **more)) for more in ({}, lora))
     assert not torch.equal(plain.dit.state_dict()[name], merged.dit.state_dict()[name])
+
+
+@pytest.mark.parametrize("preset", [HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL])
+def test_a_compiled_transformer_makes_the_same_pictures(folder, preset, monkeypatch):
+    # Traced in one piece; what turns the trace into machine code would take minutes here.
+    monkeypatch.setattr("model.full_size.compiled", partial(compiled, backend="eager"))
+    films = []
+    for more in ({}, {"optimise": "compile"}):
+        live = load(preset.name, **choices(folder, **more))
+        live.learn(folder / "people" / "me")
+        state, sound = live.open("me", 1), np.random.default_rng(2).normal(0, 3000, live.info["window_samples"])
+        for _ in range(2):
+            frames, (state,) = live.step([state], [sound[None].astype(np.float32)], steps=2)
+        films.append(frames.astype(int))
+    assert np.abs(films[0] - films[1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "group", "words"),
+    [
+        ({"optimise": "graphs"}, Group(), "a GPU does, and there is none"),
+        ({"optimise": "compile", "mode": "offload"}, Group(), "leave out --mode offload"),
+        ({"optimise": "compile"}, Group(0, 2), "--sequence-parallel"),
+    ],
+)
+def test_what_cannot_be_optimised_is_told(tmp_path, more, group, words):
+    with pytest.raises(ValueError, match=words):
+        assemble(WINDOWED, TinyCheckpoint(), Choices(tmp_path, **more), torch.device("cpu"), group)
 
 
 def test_what_is_missing_is_told(folder, tmp_path):
