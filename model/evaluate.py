@@ -23,7 +23,7 @@ from model.generator import NEUTRAL, Emotion, Generator
 from model.loading import load
 from model.motion import Motion, idle_motion
 from model.probe import EmotionProbe, MouthProbe
-from model.train.augment import AugmentConfig
+from model.train.augment import CLEAN
 from model.train.pictures import FPS, pose_at
 from model.train.speech import Corpus
 from model.train.world import CHARACTERS, render
@@ -243,7 +243,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
     generator = load(options.preset, options.threads)
-    corpus = Corpus(options.speech, AugmentConfig(untouched=1.0, stretch=0))
+    corpus = Corpus(options.speech, CLEAN)
     rng = np.random.default_rng(11)
     takes: dict[str, list[Take]] = {}
     chosen = options.only or list(generator.characters)

@@ -5,6 +5,7 @@ The one thing that moves time, playing faster or slower (it shifts pitch and for
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import soxr
@@ -27,10 +28,24 @@ class AugmentConfig:
     snr_db: tuple[float, float] = (5.0, 40.0)
     babble: float = 0.15  # share of the noises that are other people, if there are any
     phone_line: float = 0.12
-    clip: float = 0.08
-    opus: float = 0.05  # rare: it costs 12 ms for each second, ten times all the rest
+    clip: float = 0.10
+    clip_at_rms: tuple[float, float] = (0.8, 4.5)  # times the RMS of speech; its peaks lie at 5
     level: float = 0.9
-    peak_dbfs: tuple[float, float] = (-36.0, -3.0)
+    peak_dbfs: tuple[float, float] = (-45.0, 0.0)  # from a whisper across the room to a shout
+    offset: float = 0.06
+    largest_offset: float = 0.05
+    opus: float = 0.06  # rare: it costs 12 ms for each second, ten times all the rest
+    opus_kbps: tuple[int, ...] = (6, 8, 12, 16, 24, 32)
+    loss: float = 0.12
+    losses_a_second: tuple[float, float] = (0.3, 3.0)
+    loss_ms: tuple[float, float] = (20.0, 60.0)
+
+
+CLEAN = AugmentConfig(untouched=1.0, stretch=0.0)
+# Nothing but the one step that moves time.
+SPEED_ONLY = AugmentConfig(
+    untouched=0, colour=0, room=0, noise=0, phone_line=0, clip=0, level=0, offset=0, opus=0, loss=0
+)
 
 
 @dataclass(frozen=True)
@@ -80,17 +95,21 @@ def augment(
             noise = sounds.any_sound(len(pcm), rng)
         pcm = pcm + rms * 10 ** (-snr_db / 20) * noise
     if rng.random() < config.phone_line:
-        pcm = signal.sosfilt(_PHONE_LINE, pcm)
+        pcm = phone_line(pcm, rng)
     if rng.random() < config.clip:
-        limit = rms * rng.uniform(2.0, 4.5)
+        limit = rms * np.exp(rng.uniform(*np.log(config.clip_at_rms)))
         pcm = np.clip(pcm, -limit, limit)
     if rng.random() < config.level:
         # Peaks of speech lie about 15 dB above its RMS.
         wanted = 10 ** ((rng.uniform(*config.peak_dbfs) - 15) / 20)
         pcm = pcm * (wanted / rms)
+    if rng.random() < config.offset:
+        pcm = pcm + rng.uniform(-config.largest_offset, config.largest_offset)
     pcm = np.clip(pcm, -1, 1).astype(np.float32)
     if rng.random() < config.opus:
-        pcm = opus_round_trip(pcm, int(rng.choice([12, 16, 24, 32])) * 1000)
+        pcm = opus_round_trip(pcm, int(rng.choice(config.opus_kbps)) * 1000)
+    if rng.random() < config.loss:
+        pcm = lose_packets(pcm, rng, config)
     return Augmented(pcm, stretch)
 
 
@@ -102,6 +121,36 @@ def speech_level(pcm: np.ndarray) -> float:
     power = np.mean(np.square(blocks), 1)
     loud = power > 0.05 * power.max()
     return max(float(np.sqrt(power[loud].mean())), 1e-3) if loud.any() else SPEECH_RMS
+
+
+def phone_line(pcm_16k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Through a telephone: 8 kHz, a narrow band and, mostly, the 8 bits a sample of its networks (mu-law)."""
+    low = rng.uniform(150, 320)
+    pcm = signal.sosfilt(_phone_band(round(low, -1)), pcm_16k)
+    pcm = soxr.resample(pcm.astype(np.float32), RATE, RATE // 2, quality="MQ")
+    if rng.random() < 0.7:
+        loudest = max(float(np.abs(pcm).max()), 1e-3)  # lines are set so that speech fills the range
+        squeezed = np.sign(pcm) * np.log1p(255 * np.abs(pcm) / loudest) / np.log(256)
+        squeezed = np.round(squeezed * 127) / 127
+        pcm = np.sign(squeezed) * np.expm1(np.abs(squeezed) * np.log(256)) / 255 * loudest
+    pcm = soxr.resample(pcm.astype(np.float32), RATE // 2, RATE, quality="MQ")[: len(pcm_16k)]
+    return np.pad(pcm, (0, len(pcm_16k) - len(pcm)))
+
+
+def lose_packets(pcm_16k: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """Gaps where packets were lost. A receiver leaves them silent or plays what came before once more, fading; later
+    sound stays in its place."""
+    pcm = pcm_16k.copy()
+    concealed = rng.random() < 0.5
+    losses = rng.poisson(len(pcm) / RATE * rng.uniform(*config.losses_a_second))
+    for at in np.sort(rng.integers(0, max(len(pcm), 1), losses)):
+        gap = min(int(rng.uniform(*config.loss_ms) * RATE / 1000), len(pcm) - at)
+        before = pcm[max(at - _REPEATED, 0) : at]
+        if concealed and len(before) == _REPEATED:
+            pcm[at : at + gap] = np.resize(before, gap) * np.linspace(1, 0.2, gap, dtype=np.float32)
+        else:
+            pcm[at : at + gap] = 0
+    return pcm
 
 
 def opus_round_trip(pcm_16k: np.ndarray, bit_rate: int) -> np.ndarray:
@@ -129,7 +178,12 @@ def opus_round_trip(pcm_16k: np.ndarray, bit_rate: int) -> np.ndarray:
 
 
 _OPUS_DELAY_48K = 312
-_PHONE_LINE = signal.butter(3, [200, 3500], "bandpass", fs=RATE, output="sos")
+_REPEATED = RATE // 50  # samples of a lost packet's stand-in: 20 ms
+
+
+@lru_cache(maxsize=32)
+def _phone_band(low_hz: float) -> np.ndarray:
+    return signal.butter(2, [low_hz, 3500], "bandpass", fs=RATE, output="sos")
 
 
 def _change_speed(pcm: np.ndarray, stretch: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from model.audio import SAMPLE_RATE
 from model.motion import motion_inputs
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
-from model.train.augment import AugmentConfig
+from model.train.augment import SPEED_ONLY
 from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
 from model.train.speech import TRACK_HZ, Clip, Corpus, begun_at, cut_off
 from model.train.world import Look, Pose, render
@@ -32,8 +32,6 @@ REFERENCES = 48  # strangers who show an emotion, for each of them
 SHOWS_EMOTIONS = Look.random(np.random.default_rng(12))  # the stranger whose pictures ship, first of all in training
 EMOTION_FILE = "emotions.safetensors"
 EMOTION_NAMES = ("neutral", *EMOTIONS)
-# Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
-SPEED_ONLY = AugmentConfig(untouched=0, colour=0, room=0, noise=0, phone_line=0, clip=0, level=0)
 
 
 @dataclass(frozen=True)
@@ -163,6 +161,7 @@ def main() -> None:
     torch.set_num_threads(1)
     part, parts = map(int, options.part.split("/"))
     options.out.mkdir(parents=True, exist_ok=True)
+    # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
     corpus = Corpus(options.speech, SPEED_ONLY)
     shares = Shares(*(getattr(options, name) for name in asdict(Shares())))
     vae = None if options.film_only else load_vae(options.autoencoder)

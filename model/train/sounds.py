@@ -1,4 +1,5 @@
-"""Sounds that are not speech: noise, hum, chords, clicks, breaths. Knows no mouths: these move none."""
+"""Sounds that are not speech: noise, hum, music, alarms, clicks, applause, breaths, sniggers. Knows no mouths: these move
+none."""
 
 from collections.abc import Callable
 
@@ -44,6 +45,50 @@ def music(n: int, rng: np.random.Generator) -> np.ndarray:
     return _unit(out)
 
 
+def melody(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A bowed or blown instrument: held notes with overtones and a tremble. Without formants that is no singing."""
+    times = np.arange(n, dtype=np.float32) / RATE
+    note_s = rng.uniform(0.15, 0.9)
+    notes = rng.uniform(50, 68) + rng.choice([0, 2, 4, 5, 7, 9, 11, 12], int(n / RATE / note_s) + 2)
+    heard = (times / note_s).astype(int)
+    tremble = rng.uniform(0, 0.3) * np.sin(2 * np.pi * rng.uniform(4, 7) * times)
+    phase = np.cumsum(440 * 2 ** ((notes[heard] + tremble - 57) / 12)) * (2 * np.pi / RATE)
+    slope = rng.uniform(0.8, 2.0)
+    overtones = range(1, 9)
+    tone = sum(rng.uniform(0.3, 1) * k**-slope * np.sin(k * phase) for k in overtones)
+    within = times / note_s - heard
+    return _unit(tone * np.minimum(np.minimum(within / 0.1, (1 - within) / 0.05), 1))
+
+
+def alarm(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A telephone, a siren, a reversing lorry: tones that step, glide or stop and go."""
+    times = np.arange(n) / RATE
+    turn = np.sin(2 * np.pi * times * rng.uniform(0.3, 4) + rng.uniform(0, 6.28))
+    turn = np.sign(turn) if rng.random() < 0.5 else turn
+    phase = np.cumsum(rng.uniform(500, 1800) * 2 ** (turn * rng.uniform(0, 0.5))) * (2 * np.pi / RATE)
+    tone = np.sin(phase) + rng.uniform(0, 0.5) * np.sin(3 * phase)
+    stopped = np.sin(2 * np.pi * times * rng.uniform(0.4, 3)) < 0 if rng.random() < 0.5 else False
+    return _unit(np.where(stopped, 0, tone))
+
+
+def applause(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Hands, few or many."""
+    struck = (rng.random(n) < rng.uniform(8, 400) / RATE) * rng.uniform(0.2, 1, n)
+    length = int(0.03 * RATE)
+    hand = rng.standard_normal(length) * np.exp(-np.arange(length) / (rng.uniform(0.002, 0.008) * RATE))
+    return _unit(signal.fftconvolve(struck, hand)[:n])
+
+
+def snigger(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Laughter through the nose behind closed lips: puffs of dull noise that come quickly and die away."""
+    times = np.arange(n) / RATE
+    rate_hz, bout_s = rng.uniform(4, 7), rng.uniform(0.6, 1.8)
+    within = times % rng.uniform(bout_s + 0.2, bout_s + 2)
+    puffs = np.maximum(np.sin(2 * np.pi * rate_hz * within), 0) ** 2 * np.exp(-within * rng.uniform(0.5, 2))
+    sections = signal.butter(2, [rng.uniform(150, 300), rng.uniform(700, 2000)], "bandpass", fs=RATE, output="sos")
+    return _unit(signal.sosfilt(sections, rng.standard_normal(n)) * puffs * (within < bout_s))
+
+
 def clicks(n: int, rng: np.random.Generator) -> np.ndarray:
     """Keys, taps and knocks."""
     out = np.zeros(n, np.float32)
@@ -70,9 +115,12 @@ KINDS: tuple[Callable[[int, np.random.Generator], np.ndarray], ...] = (
     lambda n, rng: coloured_noise(n, rng, 2.0),
     hum,
     music,
-    music,
+    melody,
+    alarm,
     clicks,
+    applause,
     breaths,
+    snigger,
 )
 
 

@@ -10,7 +10,8 @@ import json
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from . import sounds
 from .augment import RATE, SPEECH_RMS, AugmentConfig, augment, draw_stretch, speech_level
+from .manners import laughter, sung, whispered
 from .phones import PHONE_ID, PHONES, Timed, tidy
 from .sentences import sentences
 from .visemes import CHANNELS, minimum_jerk, mouth_track
@@ -28,7 +30,8 @@ __all__ = ["Clip", "Corpus", "Utterance", "Voice", "build", "draw_voice", "synth
 TRACK_HZ = 100
 _HOP = RATE // TRACK_HZ
 _NO_VOICE = 65535
-_FORMAT = 1
+_FORMAT = 1  # of the files
+_RECIPE = 2  # raised whenever the same seed would give another corpus
 CUT_CLOSING_S = (-0.02, 0.10)  # when the mouth begins and ends to shut around the moment a voice is cut off
 
 
@@ -47,7 +50,11 @@ class CorpusConfig:
     shard_minutes: float = 5.0
     clip_s: tuple[float, float] = (4.0, 12.0)
     pause_s: tuple[float, float] = (0.2, 1.5)
-    speechless: float = 0.05
+    speechless: float = 0.06  # clips without anybody
+    sung: float = 0.10  # of the others, those that are sung from end to end
+    whispered: float = 0.08
+    laughing: float = 0.06  # of the pauses, those with laughter in them
+    disturbed: float = 0.10  # of the pauses, those with a sound in them that is not of the mouth
 
 
 def track_loudness(pcm_16k: np.ndarray, n: int) -> np.ndarray:
@@ -112,27 +119,39 @@ def make_clip(rng: np.random.Generator, config: CorpusConfig) -> Clip:
         sound = sounds.any_sound(n, rng) * SPEECH_RMS * rng.uniform(0.1, 1.0)
         return clip_of(np.clip(sound, -1, 1).astype(np.float32), [], "")
     voice = draw_voice(rng, config.split)
+    how = rng.random()
+    manner = sung if how < config.sung else whispered if how < config.sung + config.whispered else None
+    level = SPEECH_RMS * (rng.uniform(0.3, 1.0) if manner is whispered else 1.0)
     lines = sentences(rng, voice.language, config.split)
     pieces: list[np.ndarray] = []
     phones: list[Timed] = []
     at = 0
 
-    def pause(seconds: float) -> None:
+    def say(pcm: np.ndarray, spoken: Sequence[Timed] = ()) -> None:
         nonlocal at
-        pieces.append(np.zeros(int(seconds * RATE), np.float32))
-        at += len(pieces[-1])
+        phones.extend((name, start + at / RATE, end + at / RATE) for name, start, end in spoken if name != "sil")
+        pieces.append(pcm)
+        at += len(pcm)
+
+    def pause(seconds: float) -> None:
+        samples = int(seconds * RATE)
+        disturbed = samples > 0.3 * RATE and rng.random() < config.disturbed
+        say(sounds.any_sound(samples, rng) * level * rng.uniform(0.1, 1.0) if disturbed else np.zeros(samples, np.float32))
 
     pause(rng.uniform(0.05, 0.8))
     for _ in range(12):
         said = trimmed(synthesise(next(lines), voice, rng))
+        said = manner(said, rng) if manner else said
         if said.duration_s > (wanted_s if phones else config.clip_s[1]) - at / RATE:
             continue  # another sentence may be shorter
-        phones += [(name, start + at / RATE, end + at / RATE) for name, start, end in said.phonemes if name != "sil"]
-        pieces.append(said.pcm_16k * (SPEECH_RMS / speech_level(said.pcm_16k)) * rng.uniform(0.8, 1.2))
-        at += len(said.pcm_16k)
+        say(said.pcm_16k * (level / speech_level(said.pcm_16k)) * rng.uniform(0.8, 1.2), said.phonemes)
         if at / RATE > wanted_s - 1.0:
             break
         pause(np.exp(rng.uniform(*np.log(config.pause_s))))
+        if rng.random() < config.laughing:
+            laugh, spoken = laughter(rng)
+            say(laugh * level * rng.uniform(0.4, 1.2), spoken)
+            pause(rng.uniform(0.3, 0.6))
     pause(rng.uniform(0.2, 1.0))
     return clip_of(np.clip(np.concatenate(pieces), -1, 1), phones, voice.name)
 
@@ -140,7 +159,7 @@ def make_clip(rng: np.random.Generator, config: CorpusConfig) -> Clip:
 def build(out: Path, minutes: float, config: CorpusConfig) -> None:
     """Write shards until there are that many minutes; shards already there are kept."""
     out.mkdir(parents=True, exist_ok=True)
-    about = {"format": _FORMAT, "seed": config.seed, "split": config.split, "shard_minutes": config.shard_minutes}
+    about = json.loads(json.dumps({"format": _FORMAT, "recipe": _RECIPE} | asdict(config)))
     manifest = out / "corpus.json"
     if manifest.exists():
         found = json.loads(manifest.read_text())
@@ -150,14 +169,19 @@ def build(out: Path, minutes: float, config: CorpusConfig) -> None:
     manifest.write_text(json.dumps(about, indent=1) + "\n")
     for shard in range(int(np.ceil(minutes / config.shard_minutes - 1e-9))):
         path = out / f"shard-{shard:04d}.npz"
-        if not path.exists():
-            shard_minutes = min(config.shard_minutes, minutes - shard * config.shard_minutes)
+        shard_minutes = min(config.shard_minutes, minutes - shard * config.shard_minutes)
+        if not path.exists() or _minutes(path) < shard_minutes:  # a shorter corpus ended in this shard
             # eSpeak NG's sound depends a little on what its process said before, so each shard gets a fresh one.
             worker = get_context("spawn").Process(target=_write_shard, args=(path, shard, shard_minutes, config))
             worker.start()
             worker.join()
             if worker.exitcode != 0:
                 raise RuntimeError(f"making {path} failed: its error is printed above")
+
+
+def _minutes(shard: Path) -> float:
+    with np.load(shard) as arrays:
+        return int(arrays["lengths"].sum()) / TRACK_HZ / 60
 
 
 def _write_shard(path: Path, shard: int, minutes: float, config: CorpusConfig) -> None:

@@ -48,7 +48,7 @@ _FLITE_TRAIN = {"slt": (0.4, (150, 260)), "rms": (0.35, None), "kal16": (0.15, (
 _FLITE_TEST = {"awb": (1.0, (85, 170))}
 _ENGLISH_TRAIN = ("en-us", "en", "en-gb-scotland", "en-gb-x-gbclan", "en-029")
 _ENGLISH_TEST = ("en-gb-x-rp",)
-_OTHER_TRAIN = ("de", "fr", "es", "it", "pl", "tr")
+_OTHER_TRAIN = ("de", "fr", "es", "it", "pl", "tr", "nl", "sv", "ru", "fi")
 _OTHER_TEST = ("pt", "it")
 _VARIANTS_TRAIN = ("", "m1", "m2", "m3", "m4", "m6", "m7", "f1", "f2", "f3", "f4", "klatt", "klatt2", "klatt4", "steph",
                    "Andy", "Annie", "belinda", "michael", "Denis", "quincy", "linda", "victor", "Alicia",
