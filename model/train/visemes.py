@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .phones import BITTEN, CLOSED, VOWELS, Timed
+from .phones import BITTEN, CLOSED, VOWELS, Timed, tidy
 
 CHANNELS = ("open", "width", "round", "bite")
 
@@ -90,17 +90,15 @@ def mouth_track(
 ) -> np.ndarray:
     """Mouth (n, 4) float32 at times k / rate_hz: open 0..1, width -1..1, round 0..1, bite 0..1.
 
+    Phones are in order; where there is none, between them too, is silence, and the lips come to rest.
     `loudness` is the sound's level (any linear unit) at the same times: louder vowels open wider.
     """
     motion = motion or Motion()
     n = round(duration_s * rate_hz)
     track = np.zeros((n, 4), np.float32)
-    phones = [phone for phone in phones if phone[2] > phone[1]]
     if not phones or n == 0:
         return track
-    if phones[0][1] > 0:
-        phones = [("sil", min(0.0, phones[0][1] - 1), phones[0][1]), *phones]
-    phones = [*phones, ("sil", phones[-1][2], max(duration_s, phones[-1][2]) + 1)]
+    phones = [("sil", -1.0, 0.0), *tidy(list(phones), duration_s), ("sil", duration_s, duration_s + 1)]
     times = np.arange(n) / rate_hz
     postures = np.array([_POSTURES[name] for name, _, _ in phones])
     postures[:, 0] *= _gains(phones, loudness, rate_hz, motion)
