@@ -26,8 +26,9 @@ from model.probe import EmotionProbe, MouthProbe
 from model.train.augment import CLEAN
 from model.train.pictures import FPS, pose_at
 from model.train.speech import Corpus
-from model.train.world import CHARACTERS, render
-from model.train.world_scene import Scene
+from model.world.cast import CHARACTERS
+from model.world.drawing import render
+from model.world.scene import Scene
 
 SECONDS, EMOTION_SECONDS = 8.0, 3.0
 CLOSED, OPEN = 0.08, 0.2

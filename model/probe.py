@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.train.pictures import NEUTRAL, Feeling, poses_at, random_motion, random_mouth
-from model.train.world import Box
-from model.train.world_scene import Scene
+from model.world.drawing import Box
+from model.world.scene import Scene
 
 MOUTH_PICTURES, EMOTION_PICTURES, EMOTION_STEPS = 500, 3000, 700
 FACE_SIZE = 64

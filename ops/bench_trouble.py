@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from model.probe import MouthProbe
-from model.train.world import CHARACTERS
-from model.train.world_scene import Scene
+from model.world.cast import CHARACTERS
+from model.world.scene import Scene
 from ops.figures import Figure
 from ops.listening import Listener, Picture, attend
 from ops.mouth import closed_below, closes_at

@@ -11,8 +11,10 @@ from model.evaluate import correlation, film, lag_ms, take
 from model.loading import load
 from model.probe import MouthProbe
 from model.train.speech import CorpusConfig, make_clip
-from model.train.world import CHARACTERS, Pose, render
-from model.train.world_scene import Scene
+from model.world.cast import CHARACTERS
+from model.world.drawing import render
+from model.world.pose import Pose
+from model.world.scene import Scene
 from stream.messages import PresetInfo
 
 CHARACTER = "ada"

@@ -10,9 +10,12 @@ import pytest
 pytest.importorskip("skia", reason="the drawn world needs the train extra: pip install 'visavis[train]'")
 
 from model.train.pictures import Feeling  # noqa: E402
-from model.train.world import CHARACTER_TITLES, CHARACTERS, Look, Pose, face_box, mouth_box, render  # noqa: E402
-from model.train.world_emotion import EMOTIONS, felt  # noqa: E402
-from model.train.world_scene import Scene  # noqa: E402
+from model.world.cast import CHARACTER_TITLES, CHARACTERS  # noqa: E402
+from model.world.drawing import face_box, mouth_box, render  # noqa: E402
+from model.world.emotion import EMOTIONS, felt  # noqa: E402
+from model.world.look import Look  # noqa: E402
+from model.world.pose import Pose  # noqa: E402
+from model.world.scene import Scene  # noqa: E402
 
 ADA = CHARACTERS["ada"]
 REST = render(ADA, Pose())

@@ -22,8 +22,10 @@ from model.tiny_vae import TinyVAE
 from model.train.augment import SPEED_ONLY
 from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
 from model.train.speech import TRACK_HZ, Clip, Corpus, begun_at, cut_off
-from model.train.world import Look, Pose, render
-from model.train.world_emotion import EMOTIONS, felt
+from model.world.drawing import render
+from model.world.emotion import EMOTIONS, felt
+from model.world.look import Look
+from model.world.pose import Pose
 
 SECONDS = 3.2
 LEAD_S = 0.96  # sound before the first frame, whole chunks of it, so that the first window is full

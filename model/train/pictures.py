@@ -7,9 +7,11 @@ import numpy as np
 
 from model.motion import Motion, idle_motion
 from model.train.visemes import minimum_jerk
-from model.train.world import CHARACTERS, Look, Pose
-from model.train.world_emotion import EMOTIONS, felt
-from model.train.world_scene import Scene
+from model.world.cast import CHARACTERS
+from model.world.emotion import EMOTIONS, felt
+from model.world.look import Look
+from model.world.pose import Pose
+from model.world.scene import Scene
 
 FPS = 25
 CHANGE_S = 0.4  # from one emotion to another

@@ -21,10 +21,12 @@ from model.loading import WEIGHTS, emotions_file
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.clips import SHOWS_EMOTIONS, reference_latents
-from model.train.world import CHARACTER_TITLES, CHARACTERS, Pose, render
-from model.train.world_emotion import EMOTIONS, felt
-from model.train.world_scene import Scene
 from model.weights import save_parts
+from model.world.cast import CHARACTER_TITLES, CHARACTERS
+from model.world.drawing import render
+from model.world.emotion import EMOTIONS, felt
+from model.world.pose import Pose
+from model.world.scene import Scene
 
 PICTURE_SIZE = 512
 PAIRS = {("ada", "kofi"): "Ada and Kofi, two people with a voice each"}

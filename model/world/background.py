@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 import skia
 
-from .world_look import Look
-from .world_shapes import WHITE, Brush, Colour, colour, linear, mix, multiply, radial, spline
+from .look import Look
+from .shapes import WHITE, Brush, Colour, colour, linear, mix, multiply, radial, spline
 
 SOFT_SIZE = 72  # shapes are drawn this small and enlarged: a wide blur that costs nothing
 

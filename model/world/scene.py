@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import skia
 
-from model.train import world_background
-from model.train.world import Box, draw_person, face_box, mouth_box, render
-from model.train.world_look import Look
-from model.train.world_pose import Pose
-from model.train.world_shapes import Brush
+from . import background
+from .drawing import Box, draw_person, face_box, mouth_box, render
+from .look import Look
+from .pose import Pose
+from .shapes import Brush
 
 # Of two people, in units of 1/256 of the picture's side: how large, how far down, and where their middles are.
 SCALE, DOWN, CENTRES = 0.84, 26.0, (66.0, 190.0)
@@ -31,7 +31,7 @@ class Scene:
             return render(self.people[0], poses[0], size)
         surface = skia.Surface(size, size)
         canvas = surface.getCanvas()
-        canvas.drawImage(world_background.picture(self.people[0], size), 0, 0)
+        canvas.drawImage(background.picture(self.people[0], size), 0, 0)
         canvas.scale(size / 256, size / 256)
         for look, pose, centre in zip(self.people, poses, CENTRES, strict=True):
             canvas.save()
@@ -42,7 +42,7 @@ class Scene:
         return np.ascontiguousarray(surface.toarray(colorType=skia.kRGBA_8888_ColorType)[:, :, :3])
 
     def face_boxes(self, size: int = 256) -> tuple[Box, ...]:
-        """As `world.face_box`, one for each person."""
+        """As `drawing.face_box`, one for each person."""
         return tuple(self._placed(face_box(look), place, size) for place, look in enumerate(self.people))
 
     def mouth_boxes(self, size: int = 256) -> tuple[Box, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .world_shapes import smoothstep
+from .shapes import smoothstep
 
 REST = np.array([128.0, 118.0])
 PIVOT = np.array([0.0, 30.0, -12.0])  # the head turns about the top of the neck, not about the nose

@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 import skia
 
-from . import world_mouth
-from .world_look import Look
-from .world_pose import Pose, Rig, surface
-from .world_shapes import (
+from . import mouth
+from .look import Look
+from .pose import Pose, Rig, surface
+from .shapes import (
     WHITE,
     Brush,
     Colour,
@@ -318,7 +318,7 @@ def draw_beard(brush: Brush, rig: Rig, look: Look, pose: Pose, head: skia.Path) 
     ink = mix(multiply(colour(look.hair_colour), (0.86, 0.84, 0.84)), colour(look.skin), 0.08)
     whole, lip = _beard(look)
     spread = 2.0 * max(pose.width, 0) - 3.0 * pose.round
-    lift = 0.24 * world_mouth.MAX_GAP * pose.open * smoothstep(40, 22, lip[:, 1]) * 0.6
+    lift = 0.24 * mouth.MAX_GAP * pose.open * smoothstep(40, 22, lip[:, 1]) * 0.6
     lip = np.column_stack([lip[:, 0] + spread * lip[:, 0] / 26, lip[:, 1] - lift * 0.6])
     moved = np.column_stack([rig.dropped(whole[:, :2]), whole[:, 2] + 1.0])
     points = rig.head(moved)

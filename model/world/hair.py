@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from .world_look import Look
-from .world_pose import Rig, surface
-from .world_shapes import WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline
+from .look import Look
+from .pose import Rig, surface
+from .shapes import WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .world_look import Look
-from .world_pose import Pose, Rig
-from .world_shapes import WHITE, Brush, Colour, colour, ellipse, linear, luminance, mix, multiply, smoothstep
+from .look import Look
+from .pose import Pose, Rig
+from .shapes import WHITE, Brush, Colour, colour, ellipse, linear, luminance, mix, multiply, smoothstep
 
 MOUTH_Y = 36.0
 HALF_WIDTH = 24.8

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .world_face import Tones
-from .world_look import Look
-from .world_pose import Rig
-from .world_shapes import WHITE, Brush, Colour, colour, linear, luminance, mirror, mix, multiply, spline
+from .face import Tones
+from .look import Look
+from .pose import Rig
+from .shapes import WHITE, Brush, Colour, colour, linear, luminance, mirror, mix, multiply, spline
 
 
 def draw_neck(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:

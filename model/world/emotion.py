@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from model.train.world_pose import Pose
+from .pose import Pose
 
 # Added to a pose at full intensity. The opening of the mouth is left to the voice, or no p would close it.
 EMOTIONS: dict[str, dict[str, float]] = {
