@@ -30,6 +30,10 @@ def _plain(brush: Brush, base: Colour, accent: Colour, rng) -> None:
     brush.everywhere(mix(base, accent, 0.25))
 
 
+def _solid(brush: Brush, base: Colour, accent: Colour, rng) -> None:
+    brush.everywhere(base)
+
+
 def _gradient(brush: Brush, base: Colour, accent: Colour, rng) -> None:
     brush.everywhere(linear((60, 0), (140, 256), [(0, accent, 1), (1, multiply(base, (0.95, 0.95, 0.97)), 1)]))
 
@@ -122,4 +126,5 @@ _SCENES = {
     "window": _window,
     "plant": _plant,
     "shelf": _shelf,
+    "solid": _solid,
 }

@@ -1,6 +1,9 @@
 """Who a drawn person is: every parameter of an identity, and how to draw one by lot. Draws nothing."""
 
+import math
+import re
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 
 import numpy as np
 
@@ -12,12 +15,26 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 GLASSES = ("none", "round", "square", "browline")
 EARRINGS = ("none", "stud", "hoop")
 CLOTHES = ("tee", "shirt", "hoodie", "blazer", "turtleneck", "sweater")
-BACKGROUNDS = ("plain", "gradient", "radial", "window", "plant", "shelf")
+BACKGROUNDS = ("plain", "gradient", "radial", "window", "plant", "shelf", "solid")
+STYLES = ("soft", "flat", "inked")
+SPECIES = ("person", "cat", "dog", "fox", "bear", "rabbit")
+HATS = ("none", "cap", "beanie", "brim")
 
-_CHOICES = {
-    "hair": HAIR_STYLES, "beard": BEARDS, "glasses": GLASSES,
-    "earrings": EARRINGS, "clothes": CLOTHES, "background": BACKGROUNDS,
+CHOICES: dict[str, tuple[str, ...]] = {
+    "hair": HAIR_STYLES, "beard": BEARDS, "glasses": GLASSES, "earrings": EARRINGS, "clothes": CLOTHES,
+    "background": BACKGROUNDS, "style": STYLES, "species": SPECIES, "hat": HATS,
 }  # fmt: skip
+
+RANGES: dict[str, tuple[float, float]] = {
+    "face_width": (0.85, 1.15), "jaw": (0.0, 1.0), "chin": (-1.0, 1.0), "cheeks": (0.0, 1.0), "blush": (0.0, 1.0),
+    "freckles": (0.0, 1.0), "age": (0.0, 1.0), "eye_size": (0.8, 1.25), "eye_spacing": (0.9, 1.12),
+    "eye_height": (0.7, 1.3), "eye_tilt": (-1.0, 1.0), "lashes": (0.0, 1.0), "brow_thickness": (0.4, 1.8),
+    "brow_arch": (0.0, 1.0), "nose_width": (0.75, 1.4), "nose_length": (0.8, 1.2), "nose_bridge": (0.0, 1.0),
+    "mouth_width": (0.85, 1.15), "lip_fullness": (0.6, 1.5), "hair_volume": (0.0, 1.0), "hair_part": (-1.0, 1.0),
+    "details": (0, 2**31 - 1), "closeness": (0.0, 1.0),
+}  # fmt: skip
+
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -61,12 +78,16 @@ class Look:
     background: str = "gradient"
     background_colour: str = "#c9d8d3"
     background_accent: str = "#e9e2d0"
-    details: int = 0  # seed of freckles, curls and what stands on the shelf
+    details: int = 0  # seed of freckles, curls, fur markings and what stands on the shelf
+    style: str = "soft"
+    species: str = "person"  # of an animal `skin` is the fur and `hair_colour` its markings; it wears no hair or beard
+    hat: str = "none"
+    closeness: float = 0.0  # 0 upper body..1 portrait; of one person alone
 
     def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        """Raises ValueError that names the field, its value and what is allowed."""
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -81,7 +102,23 @@ class Look:
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Look":
         """A plausible, well-matched person; the same generator state gives the same person."""
-        return cls(**_draw(rng))
+        look = _draw(rng)
+        look.update(_draw_kind(rng, look))
+        return cls(**look)
+
+
+def _check(name: str, value) -> None:
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(CHOICES[name])}")
+    elif name in RANGES:
+        low, high = RANGES[name]
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not low <= value <= high or (name == "details" and value != int(value)):
+            kind = "a whole number" if name == "details" else "a number"
+            raise ValueError(f"{name} is {value!r}; it must be {kind} from {low} to {high}")
+    elif not isinstance(value, str) or not _HEX.fullmatch(value):
+        raise ValueError(f'{name} is {value!r}; it must be a colour such as "#c9d8d3"')
 
 
 # Skin from light to deep, each with the lip colour that suits it.
@@ -112,6 +149,20 @@ _SCENES = (
 )  # fmt: skip
 _ACCENTS = ("#f4efe6", "#e9e4da", "#f2e3c9", "#dfe7ea", "#2d333b", "#f7f4ee")
 _FRAMES = ("#26252b", "#3b2a22", "#6a3d2a", "#2f4756", "#7a2f3a", "#b08b4a")
+# Of each animal: its fur, with the markings and lips that suit it.
+_FURS = {
+    "cat": (("#8f929b", "#55575f", "#94616a"), ("#dc9a56", "#a8622c", "#a85f58"), ("#efe4d3", "#b9a188", "#b8746e"),
+            ("#565058", "#332f36", "#96626a"), ("#b28a65", "#6f5039", "#98594f")),
+    "dog": (("#c0905c", "#7a5133", "#8f554c"), ("#96683f", "#5a3c28", "#8a4f48"), ("#ead2a8", "#b58a58", "#a3655a"),
+            ("#6b5346", "#40302a", "#8f5f5a"), ("#ece6dc", "#6a4c3a", "#a3655f")),
+    "fox": (("#dc7b3c", "#4a3230", "#9c4f48"), ("#c9652f", "#3f2b2b", "#95483f"), ("#e6924e", "#553a34", "#a3564c"),
+            ("#9aa3ab", "#4a4f58", "#8f5f66")),
+    "bear": (("#80573c", "#523624", "#8a4d48"), ("#634636", "#3f2c23", "#8a524c"), ("#a87c54", "#6b4a30", "#8f5248"),
+             ("#e9e6de", "#b8b4aa", "#a0666a")),
+    "rabbit": (("#cfc1b0", "#8f7f6e", "#b06a6c"), ("#a99886", "#6f6153", "#9f6062"), ("#f0e8de", "#c2b2a4", "#bb7478"),
+               ("#96918f", "#5f5a5a", "#9f6a70")),
+}  # fmt: skip
+_ANIMAL_EYES = ("#7f9a4e", "#b98a35", "#5a3c22", "#5f8da0", "#4a2f1d")
 _METALS = ("#e2b650", "#d9dade", "#e8c07a")
 
 
@@ -198,8 +249,27 @@ def _draw(rng: np.random.Generator) -> dict:
         clothes=pick(CLOTHES, [3, 2.2, 1.8, 2, 1.6, 2]),
         clothes_colour=pick(clothes_colours),
         accent_colour=pick(_ACCENTS),
-        background=pick(BACKGROUNDS, [1.5, 2, 2, 1.6, 1.6, 1.6]),
+        background=pick(BACKGROUNDS, [1.5, 2, 2, 1.6, 1.6, 1.6, 0]),
         background_colour=background_colour,
         background_accent=background_accent,
         details=int(rng.integers(1 << 16)),
     )
+
+
+def _draw_kind(rng: np.random.Generator, person: dict) -> dict:
+    """Style, species, hat and framing of a drawn person, with what an animal changes of the rest."""
+    style = STYLES[int(rng.choice(3, p=(0.45, 0.30, 0.25)))]
+    animal = rng.random() >= 0.78
+    species = SPECIES[1 + int(rng.integers(len(SPECIES) - 1))] if animal else "person"
+    hat = HATS[1 + int(rng.integers(len(HATS) - 1))] if rng.random() < 0.15 else "none"
+    closeness = round(float(rng.uniform(0, 1)), 3) if rng.random() < 0.5 else 0.0
+    kind = dict(style=style, species=species, hat=hat, closeness=closeness)
+    if rng.random() < 0.06:
+        kind["background"] = "solid"
+    furs = _FURS.get(species, ())
+    fur, eyes = rng.random(), _ANIMAL_EYES[int(rng.integers(len(_ANIMAL_EYES)))]
+    if animal:
+        skin, marks, lips = furs[int(fur * len(furs))]
+        kind |= dict(skin=skin, hair_colour=marks, lip_colour=lips, eye_colour=eyes, hair="bald", beard="none")
+        kind |= dict(freckles=0.0, age=min(person["age"], 0.25), blush=0.5 * person["blush"])
+    return kind

@@ -27,6 +27,7 @@ class Pose:
     -1..1 (about 6 units; positive is right, down). Eyes: blink 0..1, gaze -1..1 (positive is right, up), lids -1 squeezed
     ..1 wide open, brow -1..1 (positive is raised), slant -1 inner ends of the brows down..1 up. breath 0..1. Mouth: open
     0..1, width -1 narrow..1 spread, round 0..1, bite 0..1 (lower lip under the upper teeth), smile -1 corners down..1 up.
+    sway -1..1: how far hanging hair, earrings and animals' ears are behind the head, to the picture's right.
     """
 
     yaw: float = 0.0
@@ -46,6 +47,7 @@ class Pose:
     round: float = 0.0
     bite: float = 0.0
     smile: float = 0.0
+    sway: float = 0.0
 
     @classmethod
     def neutral(cls) -> "Pose":
@@ -68,6 +70,7 @@ class Rig:
         self._body_shift = REST + [1.6 * pose.yaw + 1.4 * pose.x, 1.2 * pose.y - 1.8 * pose.breath]
         self.jaw = JAW_DROP * pose.open * (1 - 0.25 * pose.round) * (1 - 0.85 * pose.bite)
         self.breath = pose.breath
+        self.sway = pose.sway
 
     def head(self, points) -> np.ndarray:
         """Points (n, 3) fixed to the skull, in the picture (n, 2)."""
