@@ -14,11 +14,14 @@ MOTION_CENTRE = 30.0  # the released model's ids are integers around 25 to 30; o
 MOTION_SPAN = 20.0
 SETTLE_S = 1.5  # a new stream starts at rest, as in the reference picture, and comes to life over this time
 BLINK_S = 0.24
+SWAY_S = 0.12  # so far behind the head is what hangs loose from it: hair, ears
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Values at some instants, each an array over them. Head angles and gaze -1 … 1, blink, brow and breath 0 … 1."""
+    """Values at some instants, each an array over them. Head angles and gaze -1 … 1, blink, brow and breath 0 … 1.
+
+    sway -1 … 1 is where what hangs from the head has yet to follow its turning. Nothing reads it but the drawn world."""
 
     yaw: np.ndarray
     pitch: np.ndarray
@@ -28,21 +31,23 @@ class Motion:
     gaze_x: np.ndarray
     gaze_y: np.ndarray
     brow: np.ndarray
+    sway: np.ndarray
 
 
 def idle_motion(seed: int, times_s: np.ndarray, since_s: float | None = None, strength: float = 1.0) -> Motion:
     """Motion at `times_s`; `since_s` is when the stream began (None: long ago); strength scales the head's movement."""
     times_s = np.asarray(times_s, np.float64)
-    awake = 1.0 if since_s is None else _smoothstep((times_s - since_s) / SETTLE_S)
+    awake = _awake(times_s, since_s)
     head = strength * awake
 
-    def wander(channel: int, period_s: float) -> np.ndarray:
-        slow = value_noise(seed * 16 + channel, times_s / period_s)
-        quick = value_noise(seed * 16 + channel + 8, times_s / (period_s * 0.37))
+    def wander(channel: int, period_s: float, at_s: np.ndarray = times_s) -> np.ndarray:
+        slow = value_noise(seed * 16 + channel, at_s / period_s)
+        quick = value_noise(seed * 16 + channel + 8, at_s / (period_s * 0.37))
         return 0.75 * slow + 0.25 * quick
 
+    yaw, before_s = head * wander(0, 2.6), times_s - SWAY_S
     return Motion(
-        yaw=head * wander(0, 2.6),
+        yaw=yaw,
         pitch=head * 0.8 * wander(1, 2.1),
         roll=head * 0.7 * wander(2, 3.3),
         breath=awake * (0.5 - 0.5 * np.cos(2 * np.pi * times_s / 4.2)),
@@ -50,7 +55,13 @@ def idle_motion(seed: int, times_s: np.ndarray, since_s: float | None = None, st
         gaze_x=awake * _glances(seed * 16 + 4, times_s),
         gaze_y=awake * 0.5 * _glances(seed * 16 + 5, times_s),
         brow=awake * np.clip(0.8 * wander(6, 1.9), 0, 1),
+        sway=np.clip(strength * _awake(before_s, since_s) * wander(0, 2.6, before_s) - yaw, -1, 1),
     )
+
+
+def _awake(times_s: np.ndarray, since_s: float | None) -> np.ndarray:
+    """From 0 at the beginning of a stream to 1."""
+    return np.ones_like(times_s) if since_s is None else _smoothstep((times_s - since_s) / SETTLE_S)
 
 
 def motion_inputs(frames: Motion, frames_per_latent: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,13 @@ def test_the_head_never_jumps():
             assert np.abs(np.diff(values)).max() < 0.1 and values.std() > 0.1
 
 
+def test_what_hangs_from_the_head_follows_three_frames_later():
+    motion = idle_motion(4, MINUTE, strength=1.5)
+    assert np.allclose(motion.sway[3:], motion.yaw[:-3] - motion.yaw[3:]) and 0.1 < np.abs(motion.sway).max() <= 1
+    began = idle_motion(4, 100 + MINUTE[:50], since_s=100.0)
+    assert np.allclose(began.sway[3:], began.yaw[:-3] - began.yaw[3:])
+
+
 def test_people_blink_eight_to_twenty_five_times_a_minute():
     for seed in range(5):
         closed = blinks(seed, np.arange(0, 600, 0.04)) > 0.5

@@ -76,7 +76,7 @@ def poses_at(motion: Motion, mouths: np.ndarray, feelings: Sequence[Feeling], fr
     for person, (mouth, feeling) in enumerate(zip(mouths, feelings, strict=True)):
         pose = pose_at(motion, mouth, frame)
         if person == 1:
-            pose = replace(pose, yaw=-pose.yaw, roll=-pose.roll, x=-pose.x, gaze_x=-pose.gaze_x)
+            pose = replace(pose, yaw=-pose.yaw, roll=-pose.roll, x=-pose.x, gaze_x=-pose.gaze_x, sway=-pose.sway)
         poses.append(feeling.on(pose, frame))
     return tuple(poses)
 
