@@ -112,7 +112,7 @@ def test_random_looks_differ_and_repeat_with_their_seed():
 
 
 def test_every_character_has_a_title():
-    assert set(CHARACTERS) == set(CHARACTER_TITLES) and len(CHARACTERS) == 6
+    assert set(CHARACTERS) == set(CHARACTER_TITLES) and len(CHARACTERS) == 11
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)

@@ -1,4 +1,4 @@
-"""What stands behind a drawn person, out of focus; the same in every picture of a look, so it is drawn once."""
+"""What stands behind a drawn person, out of focus or flat; the same in every picture of a look, so it is drawn once."""
 
 from functools import lru_cache
 
@@ -13,11 +13,19 @@ SOFT_SIZE = 72  # shapes are drawn this small and enlarged: a wide blur that cos
 
 @lru_cache(maxsize=64)
 def picture(look: Look, size: int) -> skia.Image:
+    """The picture's background, size x size; "solid" is exactly the background colour everywhere."""
     base, accent = colour(look.background_colour), colour(look.background_accent)
+    rng = np.random.default_rng(look.details)
+    if look.style != "soft" or look.background == "solid":
+        whole = skia.Surface(size, size)
+        brush = Brush(whole.getCanvas(), "flat")
+        brush.canvas.scale(size / 256, size / 256)
+        _SCENES[look.background](brush, base, accent, rng)
+        return whole.makeImageSnapshot()
     small = skia.Surface(SOFT_SIZE, SOFT_SIZE)
     brush = Brush(small.getCanvas())
     brush.canvas.scale(SOFT_SIZE / 256, SOFT_SIZE / 256)
-    _SCENES[look.background](brush, base, accent, np.random.default_rng(look.details))
+    _SCENES[look.background](brush, base, accent, rng)
     large = skia.Surface(size, size)
     whole = skia.Rect.MakeWH(size, size)
     large.getCanvas().drawImageRect(
@@ -39,6 +47,10 @@ def _gradient(brush: Brush, base: Colour, accent: Colour, rng) -> None:
 
 
 def _radial(brush: Brush, base: Colour, accent: Colour, rng) -> None:
+    if brush.crisp:
+        brush.everywhere(mix(base, accent, 0.2))
+        brush.disc((128, 122), 106, mix(accent, WHITE, 0.1))
+        return
     brush.everywhere(
         radial(
             (112, 96),

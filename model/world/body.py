@@ -5,7 +5,7 @@ import numpy as np
 from .face import Tones
 from .look import Look
 from .pose import Rig
-from .shapes import WHITE, Brush, Colour, colour, linear, luminance, mirror, mix, multiply, spline
+from .shapes import INK, WHITE, Brush, Colour, colour, linear, luminance, mirror, mix, multiply, spline
 
 
 def draw_neck(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -26,17 +26,17 @@ def draw_neck(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
     follow = np.clip((96 - points[:, 1]) / 56, 0, 1)
     depth = np.column_stack([points, np.full(len(points), 4.0)])
     neck = rig.between(depth, follow)
-    brush.fill(
-        neck, linear(rig.body([[-30, 90]])[0], rig.body([[36, 100]])[0], [(0, tones.base, 1), (1, tones.shade, 1)])
-    )
+    from_, to = rig.body([[-30, 90]])[0], rig.body([[36, 100]])[0]
+    across = [(0, tones.base, 1), (0, tones.base, 1), (1, tones.shade, 1)]
+    brush.shape(neck, linear(from_, to, across))
     with brush.inside(neck):
         chin = spline(
             mirror([(0, 30), (44, 28), (38, 52), (24, 70 + 2 * look.chin), (0, 76 + 2 * look.chin)]), 6, closed=True
         )
         chin = rig.dropped(chin) + [3, 0]
         shadow = rig.head(np.column_stack([chin, np.full(len(chin), 16.0)]))
-        brush.fill(shadow, tones.deep, 0.72, blur=1.6)
-        for s in (-1, 1):
+        brush.fill(shadow, tones.shade if brush.crisp else tones.deep, 0.95 if brush.crisp else 0.72, blur=1.6)
+        for s in (-1, 1) if look.species == "person" else ():
             bone = spline([(s * 7, 99), (s * 20, 96), (s * 40, 97)], 6)
             brush.stroke(rig.body(bone), tones.deep, 1.6, 0.35)
 
@@ -66,20 +66,22 @@ def _garment(look: Look, neck_x: float, neck_y: float, neckline: list) -> np.nda
 
 def _cloth(brush: Brush, rig: Rig, shape: np.ndarray, rgb: Colour) -> None:
     top, low = rig.body([[-50, 84]])[0], rig.body([[40, 150]])[0]
-    brush.fill(
+    brush.shape(
         rig.body(shape),
         linear(top, low, [(0, mix(rgb, WHITE, 0.13), 1), (0.45, rgb, 1), (1, multiply(rgb, (0.74, 0.74, 0.78)), 1)]),
     )
 
 
 def _folds(brush: Brush, rig: Rig, rgb: Colour) -> None:
+    if brush.crisp and not brush.inked:
+        return
     dark = multiply(rgb, (0.66, 0.66, 0.70))
     for points in (
         [(62, 112), (66, 124), (64, 142)],
         [(-64, 112), (-68, 126), (-66, 144)],
         [(-40, 120), (-34, 130), (-32, 142)],
     ):
-        brush.stroke(rig.body(spline(points, 6)), dark, 1.8, 0.42)
+        brush.stroke(rig.body(spline(points, 6)), INK if brush.inked else dark, 1.8, 0.8 if brush.inked else 0.42)
 
 
 def _round_neckline(x: float, y: float, depth: float) -> list:
@@ -124,7 +126,7 @@ def _turtleneck(brush, rig, look, tones, rgb, accent) -> None:
     shape = rig.between(np.column_stack([collar, np.full(len(collar), 8.0)]), follow)
     left, far = rig.body([[-wide, 80]])[0], rig.body([[wide, 84]])[0]
     dark = multiply(rgb, (0.72, 0.72, 0.75))
-    brush.fill(shape, linear(left, far, [(0, rgb, 1), (0.35, mix(rgb, WHITE, 0.10), 1), (1, dark, 1)]))
+    brush.shape(shape, linear(left, far, [(0, rgb, 1), (0.35, mix(rgb, WHITE, 0.10), 1), (1, dark, 1)]))
     with brush.inside(shape):
         chin = spline(mirror([(0, 40), (40, 40), (26, 72), (0, 79)]), 6, closed=True)
         brush.fill(rig.head(np.column_stack([rig.dropped(chin), np.full(len(chin), 16.0)])), dark, 0.55, blur=1.8)
@@ -147,7 +149,7 @@ def _collar(brush, rig, rgb, dark) -> None:
         flap = np.concatenate([spline(flap[:2], 4), spline(flap[2:5], 1), spline(flap[4:], 4), flap[:1]])
         shape = rig.body(flap)
         brush.fill(shape + [0.5, 2.2], dark, 0.55)
-        brush.fill(shape, rgb if s < 0 else mix(rgb, dark, 0.22))
+        brush.shape(shape, rgb if s < 0 else mix(rgb, dark, 0.22), ink=1.8)
 
 
 def _blazer(brush, rig, look, tones, rgb, accent) -> None:
@@ -174,7 +176,7 @@ def _blazer(brush, rig, look, tones, rgb, accent) -> None:
         )
         shape = rig.body(lapel)
         brush.fill(shape + [s * 1.0, 1.8], dark, 0.55)
-        brush.fill(shape, mix(rgb, WHITE, 0.09) if s < 0 else mix(rgb, dark, 0.12))
+        brush.shape(shape, mix(rgb, WHITE, 0.09) if s < 0 else mix(rgb, dark, 0.12), ink=1.8)
         brush.stroke(rig.body(np.array([(s * 31.5, 104.0), (s * 42, 113.5)])), dark, 1.0, 0.8)
 
 
@@ -202,7 +204,7 @@ def _hoodie(brush, rig, look, tones, rgb, accent) -> None:
         shape = rig.body(fold)
         brush.fill(shape + [0, 2.5], dark, 0.6)
         top, low = rig.body([[s * 44, 76]])[0], rig.body([[s * 10, 118]])[0]
-        brush.fill(
+        brush.shape(
             shape, linear(top, low, [(0, mix(rgb, WHITE, 0.12 if s < 0 else 0.02), 1), (1, mix(rgb, dark, 0.45), 1)])
         )
         cord = spline([(s * 12, 113), (s * 13.5, 124), (s * 12.5, 137)], 5)
@@ -217,7 +219,7 @@ def draw_hood(brush: Brush, rig: Rig, look: Look) -> None:
     reach = 46 if look.clothes == "hoodie" else 31
     top = 62 if look.clothes == "hoodie" else 76
     right = [(0, top), (reach * 0.7, top + 3), (reach, top + 17), (reach - 2, 102), (0, 112)]
-    brush.fill(rig.body(spline(mirror(right), 6, closed=True)), rgb)
+    brush.shape(rig.body(spline(mirror(right), 6, closed=True)), rgb)
 
 
 _GARMENTS = {

@@ -10,6 +10,7 @@ from . import mouth
 from .look import Look
 from .pose import Pose, Rig, surface
 from .shapes import (
+    INK,
     WHITE,
     Brush,
     Colour,
@@ -56,10 +57,29 @@ class Tones:
         )
 
 
+# The right halves of animals' heads: broad cheeks, a low brow, some with tufts of fur.
+_ANIMAL_HEADS = {
+    "cat": [(0, -55, -4), (18, -53, -4), (34, -45, -4), (46, -30, -4), (51, -10, -3), (52.5, 8, 0), (56, 21, 2),
+            (57, 27, 3), (50, 33, 6), (49, 41, 9), (36, 51, 15), (19, 60, 24), (0, 62.5, 30)],
+    "dog": [(0, -58, -4), (18, -56, -4), (33, -48, -4), (44, -32, -4), (48, -12, -3), (48, 8, 0), (46, 24, 4),
+            (42, 40, 10), (34, 53, 16), (20, 62, 24), (0, 64.5, 30)],
+    "fox": [(0, -54, -4), (18, -52, -4), (34, -44, -4), (46, -28, -4), (51, -8, -3), (55, 8, 0), (62, 20, 2),
+            (63, 25, 3), (53, 32, 6), (50, 41, 9), (36, 50, 15), (19, 60, 24), (0, 63.5, 30)],
+    "bear": [(0, -57, -4), (20, -55, -4), (37, -46, -4), (49, -29, -4), (53, -8, -3), (54, 12, 0), (52, 30, 5),
+             (44, 46, 10), (30, 58, 18), (16, 63, 25), (0, 64.5, 30)],
+    "rabbit": [(0, -56, -4), (17, -54, -4), (32, -45, -4), (42, -30, -4), (47, -10, -3), (51, 10, 0), (52.5, 27, 4),
+               (46, 43, 9), (33, 54, 16), (17, 61, 24), (0, 63, 30)],
+}  # fmt: skip
+
+
 @lru_cache(maxsize=64)
 def outline(look: Look) -> np.ndarray:
     """The head's outline (n, 3) at rest."""
     jaw, chin, cheek, wide = look.jaw, 2.5 * look.chin, look.cheeks, look.face_width
+    if look.species != "person":
+        points = mirror(_ANIMAL_HEADS[look.species])
+        points[:, 0] *= wide
+        return spline(points, steps=6, closed=True)
     right = [
         (0, -62, -4), (17, -58.8, -4), (31, -49.5, -4), (40.8, -35, -4), (46, -18, -4), (47.4, -3, -3),
         (46.2 + cheek, 11, 0),
@@ -69,6 +89,12 @@ def outline(look: Look) -> np.ndarray:
     points = mirror(right)
     points[:, 0] *= wide
     return spline(points, steps=6, closed=True)
+
+
+def dropped_outline(rig: Rig, look: Look) -> np.ndarray:
+    """The head's outline (n, 2) in the picture, with the jaw where the pose has it."""
+    rest = outline(look)
+    return rig.head(np.column_stack([rig.dropped(rest[:, :2]), rest[:, 2]]))
 
 
 def draw_ears(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -81,8 +107,8 @@ def draw_ears(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
     for side in (1, -1):
         place = np.array([wide * side, 1, 1])
         shade = tones.shade if side > 0 else mix(tones.base, tones.shade, 0.4)
-        brush.fill(rig.head(ear * place), shade)
-        brush.stroke(rig.head(fold * place), tones.deep, 1.5, 0.65)
+        brush.shape(rig.head(ear * place), shade)
+        brush.stroke(rig.head(fold * place), INK if brush.inked else tones.deep, 1.6, 0.75)
 
 
 def draw_earrings(brush: Brush, rig: Rig, look: Look, covered: bool) -> None:
@@ -90,21 +116,23 @@ def draw_earrings(brush: Brush, rig: Rig, look: Look, covered: bool) -> None:
     for side in (1, -1):
         place = np.array([look.face_width * side, 1, 1])
         if look.earrings == "stud" and not covered:
-            spot = rig.head(np.array([[50.0, 14.5, -9]]) * place)[0]
-            brush.disc(spot, 2.3, colour(look.metal))
-            brush.disc(spot - 0.6, 0.9, WHITE, 0.8)
+            spot = rig.head(np.array([[50.0, 14.5, -9]]) * place)[0] + [1.5 * rig.sway, 0]
+            brush.disc(spot, 2.9, colour(look.metal))
+            brush.disc(spot - 0.7, 1.1, WHITE, 0.8)
         elif look.earrings == "hoop":
-            spot = rig.head(np.array([[50.5, 22.0, -9]]) * place)[0]
+            spot = rig.head(np.array([[50.5, 22.0, -9]]) * place)[0] + [5.0 * rig.sway, 0]
             ring = ellipse(spot[0], spot[1], 5.6, 7.4)
-            brush.stroke(np.concatenate([ring, ring[:1]]), colour(look.metal), 2.0)
+            brush.stroke(np.concatenate([ring, ring[:1]]), colour(look.metal), 2.5)
             brush.stroke(ring[14:21], WHITE, 1.0, 0.6)
 
 
 def draw_head(brush: Brush, rig: Rig, look: Look, tones: Tones) -> skia.Path:
     """The head's skin with its soft shading; returns the outline's path for what must stay inside it."""
-    rest = outline(look)
-    moved = np.column_stack([rig.dropped(rest[:, :2]), rest[:, 2]])
-    shape = path(rig.head(moved))
+    edge = dropped_outline(rig, look)
+    shape = path(edge)
+    if brush.crisp:
+        _draw_plain_head(brush, rig, look, tones, edge, shape)
+        return shape
     light = rig.spot(-15, -22)
     brush.fill(shape, radial(light, 96, [(0, tones.light, 1), (0.5, tones.base, 1), (1, tones.shade, 1)]))
     left, right = rig.spot(8, 10), rig.spot(49, 22)
@@ -115,11 +143,24 @@ def draw_head(brush: Brush, rig: Rig, look: Look, tones: Tones) -> skia.Path:
     for x, strength in ((-EYE_X, 0.26), (EYE_X, 0.32)):
         brush.glow(rig.spot(x * look.eye_spacing, EYE_Y - 6), 17, tones.deep, strength)
     brush.glow(rig.face([[-5, 54]], jaw=True)[0], 14, tones.light, 0.45)
-    if look.hair in ("bald", "shaved", "receding"):
+    if look.species == "person" and look.hair in ("bald", "shaved", "receding"):
         brush.glow(rig.face([[-13, -45]])[0], 16, mix(tones.light, WHITE, 0.35), 0.5)
     if look.freckles > 0:
         _draw_freckles(brush, rig, look, tones)
     return shape
+
+
+def _draw_plain_head(brush: Brush, rig: Rig, look: Look, tones: Tones, edge: np.ndarray, shape: skia.Path) -> None:
+    """One plain colour, one crisp shade on the side away from the light, and the cheeks."""
+    brush.fill(shape, mix(tones.base, tones.shade, 0.8))
+    with brush.inside(shape):
+        brush.fill(edge * [0.99, 1.0] + [-5.6, -2.5], tones.base)
+        for x in (-30, 30):
+            cheek = ellipse(x, 19 + 0.12 * rig.jaw, 9.5, 6.5, 20)
+            brush.fill(rig.face(cheek), tones.blush, 0.42 * look.blush)
+    if look.freckles > 0:
+        _draw_freckles(brush, rig, look, tones)
+    brush.contour(edge, 2.4)
 
 
 def _draw_freckles(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -142,6 +183,8 @@ def draw_age(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> No
     fold = smoothstep(0.25, 1.0, look.age)
     smile = min(1.0, max(pose.width, 0.0) + max(pose.smile, 0.0))
     depth = min(1.0, 0.14 + 0.5 * fold + 0.25 * smile)
+    if brush.crisp:
+        depth *= smoothstep(0.2, 0.6, depth)
     push = 1.5 * smile + 0.05 * rig.jaw
     crease = spline([(13, NOSE_Y - 3, 0), (20 + push, 25, 0), (26.5 + push, 33, 0), (29 + push, 38, 0)], 5)[:, :2]
     widths = 2.2 * np.sin(np.linspace(0.15, np.pi, len(crease)))
@@ -205,7 +248,7 @@ def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> N
         brush.stroke(low_line[2:-1], tones.line, 0.9, 0.55)
         order = outward if side > 0 else outward[::-1]
         points = lid_line if side > 0 else lid_line[::-1]
-        weight = 1.4 + 0.8 * look.lashes + 0.8 * smoothstep(-1, 1, order)
+        weight = (2.0 if brush.crisp else 1.4) + 0.8 * look.lashes + 0.8 * smoothstep(-1, 1, order)
         brush.fill(taper(points, weight * np.where(np.abs(order) > 0.99, 0.5, 1.0)), lash)
         if look.lashes > 0.35:
             tip = points[-1] + 4.4 * look.lashes * np.array([side * 0.88, -0.55 + 0.9 * pose.blink])
@@ -234,7 +277,7 @@ def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
         points = points * [look.eye_spacing, 1]
         along = np.linspace(0, 1, len(points))
         widths = look.brow_thickness * 5.0 * (1 - along**1.8) ** 0.9 * smoothstep(-0.35, 0.22, along) + 0.5
-        brush.fill(taper(rig.face(points * [side, 1], 2.0), widths), ink, 0.95)
+        brush.fill(taper(rig.face(points * [side, 1], 2.0), widths), ink, 1.0 if brush.crisp else 0.95)
 
 
 def draw_nose(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -247,6 +290,12 @@ def draw_nose(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
         depth = surface(p) + np.asarray(lifts, dtype=float)
         return rig.head(np.column_stack([p, depth]))
 
+    if brush.inked:
+        line = [(bridge + 2.2, 3), (wide * 0.55, y - 7), (wide, y - 1.5), (wide * 0.7, y + 2.8), (0, y + 4.2),
+                (-wide * 0.55, y + 2.4)]  # fmt: skip
+        line = at(spline(line, 6), 9)
+        brush.fill(taper(line, 2.3 * np.sin(np.linspace(0.2, 2.9, len(line)))), INK)
+        return
     # The side away from the light, from the brow down to the wing.
     side = spline(
         [(4.5, -12, 2), (bridge, -2, 6), (bridge + 1.6, 7, 10), (wide * 0.62, y - 6, 13), (wide, y - 1, 7)], 5
@@ -257,6 +306,11 @@ def draw_nose(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
     fade = linear(
         points[0], points[len(side) - 1], [(0, tones.deep, 0.10), (0.6, tones.deep, 0.34), (1, tones.deep, 0.5)]
     )
+    if brush.crisp:
+        below = spline([(-wide * 0.75, y + 1.5), (0, y + 3.6), (wide, y), (wide * 0.4, y + 5.8), (0, y + 6.2)], 5, True)
+        brush.fill(points, mix(tones.base, tones.shade, 0.8))
+        brush.fill(at(below, 7), tones.deep, 0.8)
+        return
     brush.fill(points, fade)
     # Shadow that the tip throws on the lip.
     under = spline(
@@ -313,7 +367,7 @@ def _beard(look: Look) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_beard(brush: Brush, rig: Rig, look: Look, pose: Pose, head: skia.Path) -> None:
-    if look.beard == "none":
+    if look.beard == "none" or look.species != "person":
         return
     ink = mix(multiply(colour(look.hair_colour), (0.86, 0.84, 0.84)), colour(look.skin), 0.08)
     whole, lip = _beard(look)
@@ -329,11 +383,12 @@ def draw_beard(brush: Brush, rig: Rig, look: Look, pose: Pose, head: skia.Path) 
         return
     if look.beard != "moustache":
         top, low = rig.spot(0, 10), rig.spot(0, 66 + rig.jaw)
-        brush.fill(points, linear(top, low, [(0, mix(ink, WHITE, 0.04), 0.96), (1, multiply(ink, (0.8, 0.8, 0.8)), 1)]))
+        ends = [(0, mix(ink, WHITE, 0.04), 0.96), (1, multiply(ink, (0.8, 0.8, 0.8)), 1)]
+        brush.shape(points, ink if brush.crisp else linear(top, low, ends))
         for x in (-13, -5, 4, 12):
             strand = rig.face(spline([(x, 50), (x * 0.95, 57), (x * 0.8, 63)], 4), 1.0, jaw=True)
             brush.stroke(strand, mix(ink, WHITE, 0.25), 1.0, 0.35)
-    brush.fill(rig.face(lip, 2.5), multiply(ink, (0.93, 0.93, 0.93)))
+    brush.shape(rig.face(lip, 2.5), multiply(ink, (0.93, 0.93, 0.93)), ink=1.8)
     for x in (-1, 1):
         strand = rig.face(spline([(4 * x, 25), (12 * x, 26.5), (21 * x, 33)], 4) - [0, 0.05 * rig.jaw], 3.0)
         brush.stroke(strand, mix(ink, WHITE, 0.18), 0.9, 0.22)

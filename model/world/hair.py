@@ -8,7 +8,10 @@ import numpy as np
 
 from .look import Look
 from .pose import Rig, surface
-from .shapes import WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline
+from .shapes import INK, WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline, taper
+
+SWAY = 12.0  # how far the tips hang behind at most
+_HANGING = ("long", "long_fringe", "waves", "bob", "wavy_bob", "ponytail")
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,37 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
         # Hair below the chin rests on the shoulders and follows the head less and less.
         follow = 1 - 0.8 * smoothstep(35, 110, part.points[:, 1])
         points = rig.between(part.points, follow)
+        if look.hair in _HANGING and layer != "front":
+            points[:, 0] += SWAY * rig.sway * smoothstep(-10, 100, part.points[:, 1])
         if layer == "front" and not part.width and shadow is not None and part.alpha == 1.0:
             with brush.inside(clip):
                 brush.fill(points + [1.0, 3.2], shadow, 0.34)
         tone = part.tone + depth
         low, high = (mix(c, WHITE if tone > 0 else dark, abs(tone) * (0.35 if tone > 0 else 1)) for c in (base, light))
         shade = mix(dark, low, 0.35)
-        if part.width:
+        if part.width and brush.crisp:
+            _draw_plain_strand(brush, part, points, high, dark)
+        elif part.width:
             brush.stroke(points, low if part.tone <= 0 else high, part.width, part.alpha, part.blur)
         else:
             shader = radial(centre, 150, [(0, high, 1), (0.32, low, 1), (1, shade, 1)])
             brush.fill(points, shader, part.alpha, part.blur)
+            if not part.blur:
+                brush.contour(points)
+
+
+def _draw_plain_strand(brush: Brush, part: Part, points: np.ndarray, high, dark) -> None:
+    """In ink every strand that is darker, else a few bold lights; thin greys would only look dirty."""
+    rise = np.sin(np.linspace(0.25, np.pi - 0.25, len(points)))
+    if part.tone <= 0:
+        brush.fill(taper(points, (part.width + 0.7) * rise), INK if brush.inked else dark, 0.9)
+    elif part.width >= 1.5:
+        brush.fill(taper(points, (part.width + 1.2) * rise), high, 0.75)
 
 
 @lru_cache(maxsize=64)
 def styled(look: Look) -> Hair:
-    return _STYLES[look.hair](look)
+    return _STYLES[look.hair](look) if look.species == "person" else Hair()
 
 
 def _arc(look: Look, offset, start: float, end: float, count: int = 25, z: float = -5.0) -> np.ndarray:

@@ -259,9 +259,9 @@ def _draw(rng: np.random.Generator) -> dict:
 def _draw_kind(rng: np.random.Generator, person: dict) -> dict:
     """Style, species, hat and framing of a drawn person, with what an animal changes of the rest."""
     style = STYLES[int(rng.choice(3, p=(0.45, 0.30, 0.25)))]
-    animal = rng.random() >= 0.78
-    species = SPECIES[1 + int(rng.integers(len(SPECIES) - 1))] if animal else "person"
     hat = HATS[1 + int(rng.integers(len(HATS) - 1))] if rng.random() < 0.15 else "none"
+    animal, kin = rng.random() >= 0.78, int(rng.integers(1, len(SPECIES)))
+    species = SPECIES[kin] if animal else "person"
     closeness = round(float(rng.uniform(0, 1)), 3) if rng.random() < 0.5 else 0.0
     kind = dict(style=style, species=species, hat=hat, closeness=closeness)
     if rng.random() < 0.06:

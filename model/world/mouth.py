@@ -6,7 +6,7 @@ import numpy as np
 
 from .look import Look
 from .pose import Pose, Rig
-from .shapes import WHITE, Brush, Colour, colour, ellipse, linear, luminance, mix, multiply, smoothstep
+from .shapes import INK, WHITE, Brush, Colour, colour, ellipse, linear, luminance, mix, multiply, smoothstep
 
 MOUTH_Y = 36.0
 HALF_WIDTH = 24.8
@@ -41,7 +41,9 @@ def shape(look: Look, pose: Pose) -> Mouth:
     y = MOUTH_Y + 0.8 * look.chin
     gap = MAX_GAP * pose.open * (1 - 0.22 * rounding) * (1 - 0.10 * spread)
     gap = gap * (1 - pose.bite) + 4.4 * pose.bite + 1.6 * rounding * smoothstep(0, 0.12, pose.open)
-    half = HALF_WIDTH * look.mouth_width * (1 + 0.15 * spread - 0.16 * narrow - 0.07 * pose.open)
+    human = look.species == "person"  # an animal's lips are narrower and keep within its muzzle
+    half = HALF_WIDTH * look.mouth_width * (1.0 if human else 0.88)
+    half *= 1 + 0.15 * spread - 0.16 * narrow - 0.07 * pose.open
     half *= (1 - 0.36 * rounding - 0.06 * pose.bite) * (1 + 0.13 * max(pose.smile, 0))
     inner_half = half * (0.95 - 0.24 * rounding)
 
@@ -49,7 +51,7 @@ def shape(look: Look, pose: Pose) -> Mouth:
     low = top + gap
     corner = y - 2.2 + 0.30 * gap * (1 - 0.3 * spread) - 2.6 * spread + 0.8 * narrow - 0.8 * pose.bite
     corner -= (5.2 if pose.smile > 0 else 4.6) * pose.smile
-    full = look.lip_fullness
+    full = look.lip_fullness * (1.0 if human else 0.72)
     upper = 5.9 * full * (1 - 0.14 * spread + 0.28 * rounding - 0.12 * pose.open - 0.12 * pose.bite)
     lower = 8.0 * full * (1 - 0.12 * spread + 0.22 * rounding - 0.14 * pose.open - 0.5 * pose.bite)
 
@@ -85,7 +87,7 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
     dark = luminance(lips) < 0.33
     upper_lip = multiply(lips, (0.84, 0.78, 0.80))
     lower_lip = mix(lips, WHITE, 0.07)
-    line = multiply(lips, (0.42, 0.30, 0.32))
+    line = INK if brush.inked else multiply(lips, (0.42, 0.30, 0.32))
     lift = 2.0 + 3.0 * pose.round
 
     upper_outer, upper_inner, lower_inner, lower_outer = (
@@ -110,11 +112,12 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
     shine = ellipse(-0.10 * m.half, m.lower_inner[16, 1] + 0.46 * thick, 0.34 * m.half, 0.13 * thick, 20)
     brush.fill(rig.face(shine, lift), WHITE, 0.20 if dark else 0.30, blur=0.9)
 
+    brush.contour(np.concatenate([upper_outer, lower_outer[-2:0:-1]]), 1.7)
     # The edge between the lips: a clear line when they touch, a soft rim when they part.
     touching = 1 - smoothstep(0.2, 2.4, m.gap)
     middle = (upper_inner + lower_inner) / 2
     if touching > 0:
-        brush.stroke(middle, line, 1.9, 0.95 * touching)
+        brush.stroke(middle, line, 2.2 if brush.crisp else 1.9, 0.95 * touching)
     if touching < 1:
         brush.stroke(upper_inner, line, 1.3, 0.75 * (1 - touching))
         brush.stroke(lower_inner, line, 0.9, 0.45 * (1 - touching))

@@ -1,6 +1,6 @@
 """One drawn person alone, or two side by side: who stands where, and where their faces are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import skia
@@ -17,7 +17,7 @@ SCALE, DOWN, CENTRES = 0.84, 26.0, (66.0, 190.0)
 
 @dataclass(frozen=True)
 class Scene:
-    """From left to right. Two people stand before the left one's background."""
+    """From left to right. Two people stand before the left one's background; closeness is for one alone."""
 
     people: tuple[Look, ...]
 
@@ -37,16 +37,20 @@ class Scene:
             canvas.save()
             canvas.translate(centre - 128 * SCALE, DOWN)
             canvas.scale(SCALE, SCALE)
-            draw_person(Brush(canvas), look, pose)
+            draw_person(Brush(canvas, look.style), look, pose)
             canvas.restore()
         return np.ascontiguousarray(surface.toarray(colorType=skia.kRGBA_8888_ColorType)[:, :, :3])
 
     def face_boxes(self, size: int = 256) -> tuple[Box, ...]:
         """As `drawing.face_box`, one for each person."""
-        return tuple(self._placed(face_box(look), place, size) for place, look in enumerate(self.people))
+        return tuple(self._placed(face_box(look), place, size) for place, look in enumerate(self._framed()))
 
     def mouth_boxes(self, size: int = 256) -> tuple[Box, ...]:
-        return tuple(self._placed(mouth_box(look), place, size) for place, look in enumerate(self.people))
+        return tuple(self._placed(mouth_box(look), place, size) for place, look in enumerate(self._framed()))
+
+    def _framed(self) -> tuple[Look, ...]:
+        """Two share one camera: nobody is closer."""
+        return self.people if len(self.people) == 1 else tuple(replace(look, closeness=0.0) for look in self.people)
 
     def _placed(self, box: Box, place: int, size: int) -> Box:
         left, top, right, bottom = box

@@ -1,6 +1,7 @@
 """Curves, colours and a brush for drawing with Skia: knows nothing of faces."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -8,6 +9,7 @@ import skia
 
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
+INK: Colour = (0.125, 0.09, 0.11)
 
 
 @lru_cache(maxsize=1024)
@@ -103,75 +105,123 @@ def path(points: np.ndarray, closed: bool = True) -> skia.Path:
     return shape
 
 
-def linear(start: Sequence, end: Sequence, stops: Sequence[tuple[float, Colour, float]]) -> skia.Shader:
-    """A gradient from `start` to `end`; stops are (position 0..1, colour, alpha)."""
-    return skia.GradientShader.MakeLinear(
-        [skia.Point(*map(float, start)), skia.Point(*map(float, end))],
-        [argb(c, a) for _, c, a in stops],
-        [p for p, _, _ in stops],
-    )
+Stops = Sequence[tuple[float, Colour, float]]  # position 0..1, colour, alpha
 
 
-def radial(centre: Sequence, radius: float, stops: Sequence[tuple[float, Colour, float]]) -> skia.Shader:
-    return skia.GradientShader.MakeRadial(
-        skia.Point(*map(float, centre)), float(radius), [argb(c, a) for _, c, a in stops], [p for p, _, _ in stops]
-    )
+@dataclass(frozen=True)
+class Gradient:
+    """Colours that run into one another, and the one colour that stands for them where nothing is soft."""
+
+    shader: skia.Shader
+    plain: Colour
+    fades: bool  # to nothing at one end: mere shading
+
+
+def linear(start: Sequence, end: Sequence, stops: Stops) -> Gradient:
+    """A gradient from `start` to `end`."""
+    points = [skia.Point(*map(float, start)), skia.Point(*map(float, end))]
+    return _gradient(skia.GradientShader.MakeLinear(points, *_colours(stops)), stops)
+
+
+def radial(centre: Sequence, radius: float, stops: Stops) -> Gradient:
+    shader = skia.GradientShader.MakeRadial(skia.Point(*map(float, centre)), float(radius), *_colours(stops))
+    return _gradient(shader, stops)
+
+
+def _colours(stops: Stops) -> tuple[list[int], list[float]]:
+    return [argb(c, a) for _, c, a in stops], [p for p, _, _ in stops]
+
+
+def _gradient(shader: skia.Shader, stops: Stops) -> Gradient:
+    return Gradient(shader, stops[len(stops) // 2][1], min(a for _, _, a in stops) < 0.2)
 
 
 class Brush:
-    """A Skia canvas in picture units of 256 to the side, with the few strokes the drawing needs."""
+    """A Skia canvas in picture units of 256 to the side, with the few strokes the drawing needs.
 
-    def __init__(self, canvas: skia.Canvas):
+    In the styles "flat" and "inked" it is crisp: plain colours for gradients, no blur, no glow. "inked" has contours.
+    """
+
+    def __init__(self, canvas: skia.Canvas, style: str = "soft"):
         self.canvas = canvas
+        self.crisp = style != "soft"
+        self.inked = style == "inked"
 
-    def fill(self, points, rgb: Colour | skia.Shader, alpha: float = 1.0, blur: float = 0.0) -> None:
+    def fill(self, points, rgb: Colour | Gradient, alpha: float = 1.0, blur: float = 0.0) -> None:
         """Fill points (n, 2) or a ready path with a colour or a gradient; `blur` softens the edge."""
+        if self.crisp and isinstance(rgb, Gradient):
+            if rgb.fades:
+                return
+            rgb = rgb.plain
         shape = points if isinstance(points, skia.Path) else path(points)
-        self.canvas.drawPath(shape, _paint(rgb, alpha, blur))
+        self.canvas.drawPath(shape, _paint(rgb, alpha, 0.0 if self.crisp else blur))
 
-    def stroke(self, points, rgb: Colour | skia.Shader, width: float, alpha: float = 1.0, blur: float = 0.0) -> None:
+    def shape(self, points: np.ndarray, rgb: Colour | Gradient, alpha: float = 1.0, ink: float = 2.2) -> None:
+        """Fill a closed outline (n, 2) and draw its contour."""
+        self.fill(points, rgb, alpha)
+        self.contour(points, ink)
+
+    def contour(self, points: np.ndarray, width: float = 2.2, closed: bool = True) -> None:
+        """The dark line along an outline (n, 2), thicker on the side away from the light; only where there is ink."""
+        if not self.inked:
+            return
+        line = np.concatenate([points, points[:1]]) if closed else points
+        self.stroke(line, INK, width - 0.4)
+        low = (line - line.mean(axis=0)) @ np.array([0.45, 0.9])
+        heavy = smoothstep(-0.3, 1.0, low / (np.abs(low).max() + 1e-6))
+        self.fill(taper(line, width - 0.4 + 0.9 * heavy), INK)
+
+    def stroke(self, points, rgb: Colour, width: float, alpha: float = 1.0, blur: float = 0.0) -> None:
         shape = points if isinstance(points, skia.Path) else path(points, closed=False)
-        paint = _paint(rgb, alpha, blur)
+        paint = _paint(rgb, alpha, 0.0 if self.crisp else blur)
         paint.setStyle(skia.Paint.kStroke_Style)
         paint.setStrokeWidth(width)
         paint.setStrokeCap(skia.Paint.kRound_Cap)
         paint.setStrokeJoin(skia.Paint.kRound_Join)
         self.canvas.drawPath(shape, paint)
 
-    def disc(self, centre, radius: float, rgb: Colour | skia.Shader, alpha: float = 1.0, blur: float = 0.0) -> None:
-        self.canvas.drawCircle(float(centre[0]), float(centre[1]), radius, _paint(rgb, alpha, blur))
+    def disc(self, centre, radius: float, rgb: Colour | Gradient, alpha: float = 1.0) -> None:
+        plain = rgb.plain if self.crisp and isinstance(rgb, Gradient) else rgb
+        self.canvas.drawCircle(float(centre[0]), float(centre[1]), radius, _paint(plain, alpha, 0.0))
 
     def glow(self, centre, radius: float, rgb: Colour, alpha: float) -> None:
-        """A soft round patch of colour, strongest in the middle."""
+        """A soft round patch of colour, strongest in the middle; nothing where nothing is soft."""
+        if self.crisp:
+            return
         shader = radial(centre, radius, [(0, rgb, alpha), (0.45, rgb, alpha * 0.62), (1, rgb, 0)])
         self.canvas.drawCircle(float(centre[0]), float(centre[1]), radius, _paint(shader, 1.0, 0.0))
 
-    def everywhere(self, rgb: Colour | skia.Shader, alpha: float = 1.0) -> None:
-        self.canvas.drawPaint(_paint(rgb, alpha, 0.0))
+    def everywhere(self, rgb: Colour | Gradient) -> None:
+        plain = rgb.plain if self.crisp and isinstance(rgb, Gradient) else rgb
+        self.canvas.drawPaint(_paint(plain, 1.0, 0.0))
 
     def inside(self, points) -> "_Clip":
         """`with brush.inside(outline):` what is drawn stays inside the outline."""
-        return _Clip(self.canvas, points if isinstance(points, skia.Path) else path(points))
+        return _Clip(self.canvas, points if isinstance(points, skia.Path) else path(points), skia.ClipOp.kIntersect)
+
+    def outside(self, points) -> "_Clip":
+        """`with brush.outside(outline):` what is drawn stays out of the outline."""
+        return _Clip(self.canvas, points if isinstance(points, skia.Path) else path(points), skia.ClipOp.kDifference)
 
 
 class _Clip:
-    def __init__(self, canvas: skia.Canvas, shape: skia.Path):
-        self.canvas, self.shape = canvas, shape
+    def __init__(self, canvas: skia.Canvas, shape: skia.Path, how: skia.ClipOp):
+        self.canvas, self.shape, self.how = canvas, shape, how
 
     def __enter__(self) -> None:
         self.canvas.save()
-        self.canvas.clipPath(self.shape, skia.ClipOp.kIntersect, True)
+        self.canvas.clipPath(self.shape, self.how, True)
 
     def __exit__(self, *_) -> None:
         self.canvas.restore()
 
 
-def _paint(rgb: Colour | skia.Shader, alpha: float, blur: float) -> skia.Paint:
+def _paint(rgb: Colour | Gradient, alpha: float, blur: float) -> skia.Paint:
     paint = skia.Paint(AntiAlias=True)
     if isinstance(rgb, tuple):
         paint.setColor(argb(rgb, alpha))
     else:
-        paint.setShader(rgb)
+        paint.setShader(rgb.shader)
         paint.setAlphaf(alpha)
     if blur > 0:
         paint.setMaskFilter(skia.MaskFilter.MakeBlur(skia.kNormal_BlurStyle, blur))
