@@ -149,7 +149,7 @@ def draw_muzzle(brush: Brush, rig: Rig, look: Look, tones: Tones, head: skia.Pat
     fur = Fur.of(look)
     shape = rig.face(spline(mirror(_MUZZLES[look.species]), 6, closed=True), 2.0, jaw=True)
     with brush.inside(head):
-        if not brush.crisp:
+        if not brush.crisp and look.species != "fox":
             brush.fill(shape + [1.2, 2.0], tones.deep, 0.22, blur=2.0)
         brush.fill(shape, fur.pale)
     if not brush.crisp:

@@ -69,7 +69,7 @@ CHARACTERS: dict[str, Look] = {
     "miso": Look(
         skin="#8f929b", face_width=0.98, blush=0.2, eye_colour="#7f9a4e", eye_size=1.14, eye_height=1.1, eye_tilt=0.3,
         lashes=0.5, brow_thickness=0.75, brow_arch=0.5, lip_colour="#94616a", hair="bald", hair_colour="#55575f",
-        glasses="round", glasses_colour="#b08b4a", clothes="sweater", clothes_colour="#a8485a", accent_colour="#f2e3c9",
+        glasses="round", glasses_colour="#33282b", clothes="sweater", clothes_colour="#a8485a", accent_colour="#f2e3c9",
         background="radial", background_colour="#cfdcc8", background_accent="#f2eedd", details=10, style="inked",
         species="cat", closeness=0.5,
     ),
@@ -79,7 +79,7 @@ CHARACTERS: dict[str, Look] = {
         lip_fullness=0.95, lip_colour="#b8505a", hair="bob", hair_colour="#d9d6d0", hair_volume=0.5, hair_part=0.3,
         glasses="browline", glasses_colour="#7a2f3a", earrings="stud", clothes="turtleneck", clothes_colour="#7a4a5c",
         accent_colour="#f2e3c9", background="window", background_colour="#d9c5d3", background_accent="#f1e5ea",
-        details=4, hat="brim", closeness=0.8,
+        details=5, hat="brim", closeness=0.8,
     ),
 }  # fmt: skip
 

@@ -401,7 +401,7 @@ def draw_temples(brush: Brush, rig: Rig, look: Look) -> None:
     for side in (-1, 1):
         hinge = (side * (20.8 * look.eye_spacing + 14.5), EYE_Y - 4, 38)
         ear = (side * 45.5 * look.face_width, EYE_Y - 5, 0)
-        brush.stroke(rig.head([hinge, ear]), colour(look.glasses_colour), 2.3)
+        brush.stroke(rig.head([hinge, ear]), colour(look.glasses_colour), 2.5)
 
 
 def draw_glasses(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
@@ -415,7 +415,7 @@ def draw_glasses(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
     rim_x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * rx
     rim_y = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power * ry
     cx = 20.8 * look.eye_spacing
-    weight = 2.3 if look.glasses != "square" else 2.8
+    weight = 2.7 if look.glasses != "square" else 3.0
 
     def at(points, depth) -> np.ndarray:
         p = np.asarray(points, dtype=float)

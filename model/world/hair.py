@@ -69,10 +69,11 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
 def _draw_plain_strand(brush: Brush, part: Part, points: np.ndarray, high, dark) -> None:
     """In ink every strand that is darker, else a few bold lights; thin greys would only look dirty."""
     rise = np.sin(np.linspace(0.25, np.pi - 0.25, len(points)))
+    light = mix(high, dark, 0.45)
     if part.tone <= 0:
         brush.fill(taper(points, (part.width + 0.7) * rise), INK if brush.inked else dark, 0.9)
     elif part.width >= 1.5:
-        brush.fill(taper(points, (part.width + 1.2) * rise), high, 0.75)
+        brush.fill(taper(points, (part.width + 1.2) * rise), light, 0.8)
 
 
 @lru_cache(maxsize=64)

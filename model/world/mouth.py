@@ -112,7 +112,7 @@ def draw(brush: Brush, rig: Rig, look: Look, pose: Pose, shadow: Colour) -> None
     shine = ellipse(-0.10 * m.half, m.lower_inner[16, 1] + 0.46 * thick, 0.34 * m.half, 0.13 * thick, 20)
     brush.fill(rig.face(shine, lift), WHITE, 0.20 if dark else 0.30, blur=0.9)
 
-    brush.contour(np.concatenate([upper_outer, lower_outer[-2:0:-1]]), 1.7)
+    brush.contour(np.concatenate([upper_outer, lower_outer[-2:0:-1]]), 1.8, multiply(lips, (0.48, 0.38, 0.40)))
     # The edge between the lips: a clear line when they touch, a soft rim when they part.
     touching = 1 - smoothstep(0.2, 2.4, m.gap)
     middle = (upper_inner + lower_inner) / 2

@@ -161,15 +161,17 @@ class Brush:
         self.fill(points, rgb, alpha)
         self.contour(points, ink)
 
-    def contour(self, points: np.ndarray, width: float = 2.2, closed: bool = True) -> None:
-        """The dark line along an outline (n, 2), thicker on the side away from the light; only where there is ink."""
+    def contour(self, points: np.ndarray, width: float = 2.2, rgb: Colour = INK) -> None:
+        """The dark line along a closed outline (n, 2), thicker where it faces away from the light; only where there is ink."""
         if not self.inked:
             return
-        line = np.concatenate([points, points[:1]]) if closed else points
-        self.stroke(line, INK, width - 0.4)
-        low = (line - line.mean(axis=0)) @ np.array([0.45, 0.9])
-        heavy = smoothstep(-0.3, 1.0, low / (np.abs(low).max() + 1e-6))
-        self.fill(taper(line, width - 0.4 + 0.9 * heavy), INK)
+        line = np.concatenate([points, points[:1]])
+        self.stroke(line, rgb, width - 0.4)
+        along = np.gradient(line, axis=0)
+        area = np.sum(line[:-1, 0] * line[1:, 1] - line[1:, 0] * line[:-1, 1])
+        outward = np.sign(area) * np.stack([along[:, 1], -along[:, 0]], axis=1)
+        away = outward @ np.array([0.45, 0.9]) / (np.linalg.norm(along, axis=1) + 1e-6)
+        self.fill(taper(line, width - 0.4 + 0.9 * smoothstep(-0.2, 1.0, away)), rgb)
 
     def stroke(self, points, rgb: Colour, width: float, alpha: float = 1.0, blur: float = 0.0) -> None:
         shape = points if isinstance(points, skia.Path) else path(points, closed=False)
