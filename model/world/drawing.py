@@ -111,7 +111,8 @@ def draw_person(brush: Brush, look: Look, pose: Pose) -> None:
 
 def _draw_hair(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None) -> None:
     """A layer of hair, as far as a hat leaves it free."""
-    if look.hat == "none":
+    behind_hat = layer == "back" and look.hair == "ponytail"
+    if look.hat == "none" or behind_hat:
         hair.draw(brush, rig, look, layer, clip, shadow)
         return
     with brush.outside(hat.pressed(rig, look)):
@@ -132,7 +133,8 @@ def mouth_box(look: Look, size: int = 256) -> Box:
     x, y = REST
     cheeks = np.abs(outline[outline[:, 1] > 5, 0]).max() if look.species != "person" else 0.0
     reach = max(50.0 * look.face_width, cheeks + 3)
-    box = (x - reach, y + 8, x + reach, min(y + outline[:, 1].max() + JAW_DROP + 22, 256))
+    top = y + (4 if look.style == "inked" else 8)  # a contour's weight turns with it
+    box = (x - reach, top, x + reach, min(y + outline[:, 1].max() + JAW_DROP + 22, 256))
     return _scaled(box, framing(look), size)
 
 

@@ -308,7 +308,7 @@ def draw_nose(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:
     )
     if brush.crisp:
         below = spline([(-wide * 0.75, y + 1.5), (0, y + 3.6), (wide, y), (wide * 0.4, y + 5.8), (0, y + 6.2)], 5, True)
-        brush.fill(points, mix(tones.base, tones.shade, 0.8))
+        brush.fill(points, tones.shade)
         brush.fill(at(below, 7), tones.deep, 0.8)
         return
     brush.fill(points, fade)

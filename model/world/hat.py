@@ -81,8 +81,8 @@ def _cap(brush: Brush, rig: Rig, look: Look, rgb: Colour, accent: Colour, edge: 
         brush.stroke(rig.head(seam), INK if brush.inked else dark, 1.6, 0.75)
     badge = np.column_stack([ellipse(0, -54, 8, 6.5), np.full(28, 34.0)])
     brush.shape(rig.head(badge), accent, ink=1.7)
-    peak = [(-38, -34, 22), (-24, -40, 34), (0, -42.5, 40), (24, -40, 34), (38, -34, 22), (41, -29, 26), (26, -30.5, 50),
-            (0, -32.5, 60), (-26, -30.5, 50), (-41, -29, 26)]  # fmt: skip
+    peak = [(-40, -35, 22), (-25, -43, 34), (0, -46, 40), (25, -43, 34), (40, -35, 22), (44, -27.5, 26), (27, -30, 50),
+            (0, -31.5, 60), (-27, -30, 50), (-44, -27.5, 26)]  # fmt: skip
     brush.shape(rig.head(spline(np.array(peak, dtype=float) * [look.face_width, 1, 1], 6, closed=True)), dark)
 
 

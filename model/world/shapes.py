@@ -162,7 +162,7 @@ class Brush:
         self.contour(points, ink)
 
     def contour(self, points: np.ndarray, width: float = 2.2, rgb: Colour = INK) -> None:
-        """The dark line along a closed outline (n, 2), thicker where it faces away from the light; only where there is ink."""
+        """The dark line along a closed outline (n, 2), thicker away from the light; only where there is ink."""
         if not self.inked:
             return
         line = np.concatenate([points, points[:1]])
