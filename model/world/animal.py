@@ -117,7 +117,7 @@ def _draw_patch(brush: Brush, rig: Rig, look: Look, fur: Fur) -> None:
         side = 1 if look.details % 4 == 1 else -1
         brush.fill(rig.face(ellipse(side * 24, -7, 20, 22)), mix(fur.marks, fur.base, 0.25))
     else:
-        blaze = mirror([(0, -64), (9, -60), (6, -36), (5, -16), (8, 4), (16, 18), (0, 24)])
+        blaze = mirror([(0, -54.5), (8, -52), (6.5, -36), (5, -16), (8, 4), (16, 18), (0, 24)])
         brush.fill(rig.face(spline(blaze, 6, closed=True), 0.5), fur.pale)
 
 

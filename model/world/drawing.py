@@ -133,8 +133,7 @@ def mouth_box(look: Look, size: int = 256) -> Box:
     x, y = REST
     cheeks = np.abs(outline[outline[:, 1] > 5, 0]).max() if look.species != "person" else 0.0
     reach = max(50.0 * look.face_width, cheeks + 3)
-    top = y + (4 if look.style == "inked" else 8)  # a contour's weight turns with it
-    box = (x - reach, top, x + reach, min(y + outline[:, 1].max() + JAW_DROP + 22, 256))
+    box = (x - reach, y + 4, x + reach, min(y + outline[:, 1].max() + JAW_DROP + 22, 256))
     return _scaled(box, framing(look), size)
 
 
