@@ -13,7 +13,7 @@ from model.train.pictures import Feeling  # noqa: E402
 from model.world.cast import CHARACTER_TITLES, CHARACTERS  # noqa: E402
 from model.world.drawing import face_box, mouth_box, render  # noqa: E402
 from model.world.emotion import EMOTIONS, felt  # noqa: E402
-from model.world.look import Look  # noqa: E402
+from model.world.look import CHOICES, RANGES, Look  # noqa: E402
 from model.world.pose import Pose  # noqa: E402
 from model.world.scene import Scene  # noqa: E402
 
@@ -96,9 +96,21 @@ def test_a_look_survives_json():
         assert Look.from_dict(json.loads(json.dumps(look.to_dict()))) == look
 
 
+BROWN = replace(ADA, skin="#96683f")
+ALL_KINDS = [replace(BROWN, species=species, style=style) for species in CHOICES["species"] for style in CHOICES["style"]]
+
+
 def test_a_wrong_look_says_what_is_allowed():
-    with pytest.raises(ValueError, match="turtleneck"):
+    with pytest.raises(ValueError, match="clothes is 'toga'; choose one of tee, .*turtleneck"):
         replace(ADA, clothes="toga")
+    for value in (1.5, -0.1, float("nan"), float("inf"), "1", None, True):
+        with pytest.raises(ValueError, match="closeness is .*; it must be a number from 0.0 to 1.0"):
+            replace(ADA, closeness=value)
+    with pytest.raises(ValueError, match="details is 2.5; it must be a whole number from 0"):
+        replace(ADA, details=2.5)
+    for value in ("red", "#12345", "#1234567", "#12345g", 7):
+        with pytest.raises(ValueError, match="skin is .*; it must be a colour such as"):
+            replace(ADA, skin=value)
     with pytest.raises(ValueError, match="tail"):
         Look.from_dict({"tail": 1})
 
@@ -109,6 +121,104 @@ def test_random_looks_differ_and_repeat_with_their_seed():
     assert len({look.hair for look in looks}) >= 7 and len({look.skin for look in looks}) >= 6
     assert Look.random(np.random.default_rng(5)) == looks[5]
     assert changed(render(looks[0], Pose()), render(looks[1], Pose())).mean() > 0.5
+
+
+def test_both_ends_of_every_range_are_drawn():
+    for name, ends in RANGES.items():
+        for value in ends:
+            assert render(replace(ADA, **{name: value}), Pose(open=0.5)).std() > 20, name
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_draws_another_picture(name):
+    bare = replace(ADA, hair="bald", background="plain", clothes="tee")
+    pictures = [render(replace(bare, **{name: choice}), Pose()) for choice in CHOICES[name]]
+    for one, other in itertools.combinations(pictures, 2):
+        assert changed(one, other).sum() > 20
+
+
+def test_random_looks_hold_every_style_species_and_hat():
+    looks = [Look.random(np.random.default_rng(seed)) for seed in range(200)]
+    for name in ("style", "species", "hat"):
+        assert {getattr(look, name) for look in looks} == set(CHOICES[name])
+    assert 0.7 < np.mean([look.species == "person" for look in looks]) < 0.86
+    assert not any(look.beard != "none" for look in looks if look.species != "person")
+
+
+@pytest.mark.parametrize("look", ALL_KINDS, ids=lambda look: f"{look.species}-{look.style}")
+def test_lips_of_every_species_close_open_round_and_spread(look):
+    poses = (Pose(), Pose(open=0.7), Pose(round=1.0), Pose(width=1.0), Pose(bite=1.0), Pose(smile=1.0), Pose(smile=-1.0))
+    mouths = [crop(render(look, pose), mouth_box(look)) for pose in poses]
+    for one, other in itertools.combinations(mouths, 2):
+        assert (np.abs(one - other).max(axis=2) > 12).sum() > 100
+    teeth, closed = ((mouth[14:60, 30:-30].min(axis=2) > 225).sum() for mouth in (mouths[1], mouths[0]))
+    assert teeth > closed + 40
+
+
+@pytest.mark.parametrize("look", ALL_KINDS, ids=lambda look: f"{look.species}-{look.style}")
+def test_eyes_of_every_species_blink(look):
+    face = face_box(look)
+    assert changed(crop(render(look, Pose()), face), crop(render(look, Pose(blink=1.0)), face)).sum() > 150
+
+
+def outside(box, difference):
+    left, top, right, bottom = box
+    difference = difference.copy()
+    difference[top:bottom, left:right] = False
+    return difference.sum()
+
+
+@pytest.mark.parametrize("closeness", (0.0, 0.6, 1.0))
+@pytest.mark.parametrize("hat", CHOICES["hat"])
+def test_boxes_hold_the_faces_of_all_species(hat, closeness):
+    kinds = zip(CHOICES["species"], itertools.cycle(CHOICES["style"]), strict=False)
+    for look in (replace(ADA, species=species, style=style, hat=hat, closeness=closeness) for species, style in kinds):
+        rest = render(look, Pose())
+        for pose in (Pose(open=1.0), Pose(width=1.0, smile=1.0), Pose(round=1.0, open=0.4)):
+            # A few pixels of the head's edge may be rounded another way when the outline below them changes.
+            assert outside(mouth_box(look), changed(rest, render(look, pose))) <= 8
+        assert outside(face_box(look), changed(rest, render(look, Pose(blink=1.0, brow=1.0)))) == 0
+
+
+def test_closeness_enlarges_the_face_and_keeps_all_of_the_head_inside():
+    green = dict(background="solid", background_colour="#00ff00", closeness=1.0)
+    for look in (*CHARACTERS.values(), *ALL_KINDS, replace(ADA, hair="afro", hair_volume=1.0), replace(ADA, hair="bun")):
+        far, near = (face_box(replace(look, closeness=closeness)) for closeness in (0.0, 1.0))
+        assert 1.18 < (near[2] - near[0]) / (far[2] - far[0]) < 1.45
+        for yaw, roll in itertools.product((-1, 1), (-0.7, 0.7)):
+            picture = render(replace(look, **green), Pose(yaw=yaw, x=0.5 * yaw, pitch=-0.7, roll=roll, sway=-0.4 * yaw))
+            edge = np.concatenate([picture[0], picture[:120, 0], picture[:120, -1]])
+            assert (edge == (0, 255, 0)).all()
+
+
+def test_of_two_nobody_is_closer():
+    near, far = (replace(ADA, closeness=closeness) for closeness in (1.0, 0.0))
+    one, other = (Scene((look, CHARACTERS["bo"])) for look in (near, far))
+    assert one.face_boxes() == other.face_boxes() and one.mouth_boxes() == other.mouth_boxes()
+    assert np.array_equal(one.render((Pose(), Pose())), other.render((Pose(), Pose())))
+
+
+@pytest.mark.parametrize("style", CHOICES["style"])
+def test_a_solid_background_is_exactly_its_colour(style):
+    look = replace(ADA, style=style, background="solid", background_colour="#12ab34")
+    for picture in (render(look, Pose()), Scene((look, ADA)).render((Pose(), Pose()))):
+        assert (picture[:30] == (0x12, 0xAB, 0x34)).all()
+
+
+def test_sway_moves_what_hangs_and_nothing_else():
+    for look in (replace(ADA, species="dog"), replace(ADA, species="rabbit"), CHARACTERS["ines"], CHARACTERS["nora"]):
+        assert changed(render(look, Pose()), render(look, Pose(sway=0.5))).sum() > 60
+    for hair in ("crop", "afro", "bun", "bald"):
+        look = replace(ADA, hair=hair, earrings="none")
+        assert np.array_equal(render(look, Pose()), render(look, Pose(sway=0.5)))
+
+
+def test_flat_and_inked_have_fewer_colours_than_soft():
+    def colours(style):
+        picture = render(replace(ADA, style=style, background="plain"), Pose())
+        return len(np.unique(picture.reshape(-1, 3), axis=0))
+
+    assert max(colours("flat"), colours("inked")) < 0.6 * colours("soft")
 
 
 def test_every_character_has_a_title():

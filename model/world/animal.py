@@ -11,7 +11,7 @@ from .look import Look
 from .pose import Rig
 from .shapes import INK, WHITE, Brush, Colour, colour, ellipse, luminance, mirror, mix, multiply, smoothstep, spline, taper
 
-EAR_SWAY = 9.0  # how far the tips of the ears hang behind at most
+EAR_SWAY = 14.0  # how far the tips of the ears hang behind at most
 BLACK_NOSE: Colour = (0.16, 0.12, 0.13)
 PINK: Colour = (0.90, 0.60, 0.60)
 

@@ -55,7 +55,7 @@ CHARACTERS: dict[str, Look] = {
     "nora": Look(
         skin="#f6d7c3", face_width=0.97, jaw=0.3, cheeks=0.5, blush=0.7, age=0.1, eye_colour="#5f8da0", eye_size=1.1,
         eye_height=1.06, eye_tilt=0.35, lashes=0.8, brow_thickness=0.9, brow_arch=0.55, nose_width=0.9,
-        lip_fullness=1.1, lip_colour="#c2434f", hair="ponytail", hair_colour="#93492a", hair_volume=0.7, hair_part=0.4,
+        lip_fullness=0.95, lip_colour="#c75f63", hair="ponytail", hair_colour="#93492a", hair_volume=0.7, hair_part=0.4,
         earrings="hoop", metal="#e2b650", clothes="tee", clothes_colour="#2f6f6a", accent_colour="#f2e3c9",
         background="gradient", background_colour="#f0c9a4", background_accent="#fbe9cf", details=8, style="inked",
         closeness=0.6,
@@ -79,7 +79,7 @@ CHARACTERS: dict[str, Look] = {
         lip_fullness=0.95, lip_colour="#b8505a", hair="bob", hair_colour="#d9d6d0", hair_volume=0.5, hair_part=0.3,
         glasses="browline", glasses_colour="#7a2f3a", earrings="stud", clothes="turtleneck", clothes_colour="#7a4a5c",
         accent_colour="#f2e3c9", background="window", background_colour="#d9c5d3", background_accent="#f1e5ea",
-        details=5, hat="brim", closeness=0.8,
+        details=4, hat="brim", closeness=0.8,
     ),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from .shapes import Brush, colour
 
 Box = tuple[int, int, int, int]
 ENLARGED = 0.4  # by how much a portrait is larger than an upper body
-ROOM = np.array([14.0, 10.0])  # for a head's movements, to its sides and above
+ROOM = np.array([17.0, 12.0])  # for a head's movements, to its sides and above
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .look import Look
 from .pose import Rig, surface
 from .shapes import INK, WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline, taper
 
-SWAY = 12.0  # how far the tips hang behind at most
+SWAY = 18.0  # how far the tips hang behind at most
 _HANGING = ("long", "long_fringe", "waves", "bob", "wavy_bob", "ponytail")
 
 
@@ -48,7 +48,8 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
         follow = 1 - 0.8 * smoothstep(35, 110, part.points[:, 1])
         points = rig.between(part.points, follow)
         if look.hair in _HANGING and layer != "front":
-            points[:, 0] += SWAY * rig.sway * smoothstep(-10, 100, part.points[:, 1])
+            low, high = (-50, 60) if look.hair == "ponytail" else (-10, 100)
+            points[:, 0] += SWAY * rig.sway * smoothstep(low, high, part.points[:, 1])
         if layer == "front" and not part.width and shadow is not None and part.alpha == 1.0:
             with brush.inside(clip):
                 brush.fill(points + [1.0, 3.2], shadow, 0.34)

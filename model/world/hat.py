@@ -10,10 +10,10 @@ from .shapes import INK, WHITE, Brush, Colour, colour, ellipse, linear, luminanc
 _EDGE = {
     "cap": [(0, -40, 38), (18, -39, 34), (34, -34, 22), (44, -27, 10), (50, -18, -4)],
     "beanie": [(0, -35, 39), (18, -34, 35), (34, -30, 24), (45, -24, 10), (51, -15, -4)],
-    "brim": [(0, -37, 40), (18, -37, 34), (34, -34, 22), (44, -30, 10), (49, -27, -4)],
+    "brim": [(0, -37, 40), (18, -37.5, 34), (34, -38, 22), (44, -38.5, 10), (49, -39, -4)],
 }  # fmt: skip
 _TOPS = {"cap": -71.0, "beanie": -78.0, "brim": -84.0}
-_REACH = {"cap": 52.0, "beanie": 53.0, "brim": 82.0}
+_REACH = {"cap": 52.0, "beanie": 53.0, "brim": 76.0}
 
 
 def extent(look: Look) -> tuple[float, float]:
@@ -26,7 +26,8 @@ def extent(look: Look) -> tuple[float, float]:
 def pressed(rig: Rig, look: Look) -> np.ndarray:
     """The region (n, 2) in the picture where no hair may show: above the hat's edge and sloping down beside it."""
     edge = _edge(look)
-    side = np.array([(58, -12, -6), (74, 6, -8), (130, 60, -8), (180, 60, -8), (180, -200, -8)], dtype=float)
+    low = edge[-1, 1] + 6
+    side = np.array([(58, low, -6), (74, low + 18, -8), (130, 60, -8), (180, 60, -8), (180, -200, -8)])
     left = side[::-1] * [-1, 1, 1]
     return rig.head(np.concatenate([left, edge + [0, -2, 0], side]))
 
@@ -113,7 +114,7 @@ def _brim(brush: Brush, rig: Rig, look: Look, rgb: Colour, accent: Colour, edge:
     band[:, 0] *= 0.955
     ribbon = np.concatenate([band + [0, -1, 0], (band * [0.985, 1, 1] + [0, -13, 0])[::-1]])
     brush.shape(rig.head(ribbon), accent, ink=1.8)
-    right = [(0, -40, 42), (30, -41, 30), (58, -44, 4), (78, -46.5, -2), (82, -42.5, -2), (66, -36, 14),
+    right = [(0, -40, 42), (30, -41, 30), (56, -44, 4), (72, -46.5, -2), (76, -42.5, -2), (62, -36, 14),
              (36, -31.5, 40), (0, -30, 54)]  # fmt: skip
     half = spline(np.array(right, dtype=float) * wide, 5)
     disc = np.concatenate([half, half[-2:0:-1] * [-1, 1, 1]])
