@@ -144,7 +144,8 @@ def draw_head(brush: Brush, rig: Rig, look: Look, tones: Tones) -> skia.Path:
         brush.glow(rig.spot(x * look.eye_spacing, EYE_Y - 6), 17, tones.deep, strength)
     brush.glow(rig.face([[-5, 54]], jaw=True)[0], 14, tones.light, 0.45)
     if look.species == "person" and look.hair in ("bald", "shaved", "receding"):
-        brush.glow(rig.face([[-13, -45]])[0], 16, mix(tones.light, WHITE, 0.35), 0.5)
+        with brush.inside(shape):
+            brush.glow(rig.face([[-13, -45]])[0], 16, mix(tones.light, WHITE, 0.35), 0.5)
     if look.freckles > 0:
         _draw_freckles(brush, rig, look, tones)
     return shape

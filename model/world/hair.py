@@ -8,7 +8,7 @@ import numpy as np
 
 from .look import Look
 from .pose import Rig, surface
-from .shapes import INK, WHITE, Brush, colour, luminance, mirror, mix, multiply, radial, smoothstep, spline, taper
+from .shapes import INK, WHITE, Brush, colour, luminance, mirror, mix, multiply, path, radial, smoothstep, spline, taper
 
 SWAY = 18.0  # how far the tips hang behind at most
 _HANGING = ("long", "long_fringe", "waves", "bob", "wavy_bob", "ponytail")
@@ -43,6 +43,7 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
     dark = multiply(base, (0.62, 0.58, 0.58))
     depth = {"back": -0.45, "mid": -0.12, "front": 0.0}[layer]
     centre = rig.head([[-20, -58, 10]])[0]
+    filled = None
     for part in parts:
         # Hair below the chin rests on the shoulders and follows the head less and less.
         follow = 1 - 0.8 * smoothstep(35, 110, part.points[:, 1])
@@ -57,12 +58,17 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
         low, high = (mix(c, WHITE if tone > 0 else dark, abs(tone) * (0.35 if tone > 0 else 1)) for c in (base, light))
         shade = mix(dark, low, 0.35)
         if part.width and brush.crisp:
-            _draw_plain_strand(brush, part, points, high, dark)
+            with brush.inside(filled):
+                _draw_plain_strand(brush, part, points, high, dark)
+        elif part.width and look.hair in ("curly", "afro"):
+            with brush.inside(filled):  # curls are strewn, and may lie beyond the hairline
+                brush.stroke(points, low if part.tone <= 0 else high, part.width, part.alpha)
         elif part.width:
             brush.stroke(points, low if part.tone <= 0 else high, part.width, part.alpha, part.blur)
         else:
             shader = radial(centre, 150, [(0, high, 1), (0.32, low, 1), (1, shade, 1)])
-            brush.fill(points, shader, part.alpha, part.blur)
+            filled = path(points)
+            brush.fill(filled, shader, part.alpha, part.blur)
             if not part.blur:
                 brush.contour(points)
 
@@ -99,10 +105,14 @@ def _on_skin(points: Sequence, lift: float = 1.5) -> np.ndarray:
 
 def _cap(outer: np.ndarray, hairline: Sequence, lift: float = 1.5) -> np.ndarray:
     """Hair between an outer arc (left to right) and a hairline on the skin (right to left)."""
-    line = _on_skin(hairline, lift)
+    return np.concatenate([spline(outer, 3), spline(_hairline(hairline, lift), 7)])
+
+
+def _hairline(points: Sequence, lift: float) -> np.ndarray:
+    line = _on_skin(points, lift)
     # At the temples the hairline keeps close to the outline's depth, or a turned head would carry it past the outline.
     line[:, 2] *= 1 - 0.97 * smoothstep(30, 42, np.abs(line[:, 0]))
-    return np.concatenate([spline(outer, 3), spline(line, 7)])
+    return line
 
 
 def _strand(points: Sequence, tone: float, width: float, alpha: float, lift: float = 3.0) -> Part:
@@ -200,7 +210,7 @@ def _receding(look: Look) -> Hair:
     for s in (-1, 1):
         outer = _arc(look, lambda a: 0.8 + 4.0 * smoothstep(42, 72, a) * (1 - smoothstep(86, 104, a)), 34, 100, 14)
         line = _wide(look, [(46, 10), (43.8, -8), (42.3, -20), (39.5, -34), (33, -46), (27, -53)])
-        inner = np.column_stack([line, np.linspace(10, 20, len(line))])
+        inner = np.column_stack([line, np.linspace(4, 8, len(line))])
         pieces.append(Part(np.concatenate([spline(outer, 3), spline(inner, 6)]) * [s, 1, 1]))
         pieces.append(_strand(_wide(look, [(s * 45, -2), (s * 45.5, -20), (s * 40, -40)]), 0.5, 1.5, 0.3))
     return Hair(front=tuple(pieces))
@@ -234,7 +244,7 @@ def _curly(look: Look) -> Hair:
     volume = 8 + 10 * look.hair_volume
     outer = _arc(look, lambda a: 1 + volume * (1 - smoothstep(45, 104, np.abs(a))), -102, 102)
     line = _even([(46.5, 6), (43, -10), (41, -20), (40, -31), (33, -36), (26, -41), (18, -36), (9, -40), (0, -35.5)])
-    shape = np.concatenate([_lobes(outer, 15, 4.6, rng), spline(_on_skin(_wide(look, line), 3), 6)])
+    shape = np.concatenate([_lobes(outer, 15, 4.6, rng), spline(_hairline(_wide(look, line), 3), 6)])
     return Hair(front=(Part(shape), *_curl_marks(look, rng, -7, volume * 0.5, 22)))
 
 
@@ -244,7 +254,7 @@ def _afro(look: Look) -> Hair:
     outer = _arc(look, lambda a: volume * (1 - 0.35 * smoothstep(70, 130, np.abs(a))), -140, 140, z=-16)
     line = _even([(47, 8), (43.5, -10), (42, -22), (37.5, -34), (30, -38), (21, -42), (11, -41), (0, -43)])
     front_arc = _arc(look, lambda a: 0.86 * volume * (1 - smoothstep(60, 106, np.abs(a))), -104, 104)
-    front = np.concatenate([_lobes(front_arc, 19, 2.6, rng), spline(_on_skin(_wide(look, line), 3), 6)])
+    front = np.concatenate([_lobes(front_arc, 19, 2.6, rng), spline(_hairline(_wide(look, line), 3), 6)])
     return Hair(
         back=(Part(_lobes(outer, 27, 2.8, rng), 0.25),),
         front=(Part(front), *_curl_marks(look, rng, -6, volume * 0.75, 30)),

@@ -107,7 +107,7 @@ def _beanie(brush: Brush, rig: Rig, look: Look, rgb: Colour, accent: Colour, edg
 def _brim(brush: Brush, rig: Rig, look: Look, rgb: Colour, accent: Colour, edge: np.ndarray) -> None:
     dark = multiply(rgb, (0.66, 0.66, 0.70))
     wide = np.array([look.face_width, 1, 1])
-    crown = np.array([(46, -34, -4), (44.5, -54, -4), (40, -74, -4), (27, -83.5, -4), (10, -80.5, -4), (0, -79, -4)])
+    crown = np.array([(46, -42, -4), (44.5, -56, -4), (40, -74, -4), (27, -83.5, -4), (10, -80.5, -4), (0, -79, -4)])
     over = spline(crown * wide, 5)
     brush.shape(rig.head(np.concatenate([edge, over, over[-2::-1] * [-1, 1, 1]])), _cloth(rig, rgb))
     band = edge.copy()
