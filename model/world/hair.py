@@ -60,8 +60,8 @@ def draw(brush: Brush, rig: Rig, look: Look, layer: str, clip=None, shadow=None)
         if part.width and brush.crisp:
             with brush.inside(filled):
                 _draw_plain_strand(brush, part, points, high, dark)
-        elif part.width and look.hair in ("curly", "afro"):
-            with brush.inside(filled):  # curls are strewn, and may lie beyond the hairline
+        elif part.width and look.hair in ("curly", "afro", "receding"):
+            with brush.inside(filled):  # curls are strewn, and thin hair turns out of sight
                 brush.stroke(points, low if part.tone <= 0 else high, part.width, part.alpha)
         elif part.width:
             brush.stroke(points, low if part.tone <= 0 else high, part.width, part.alpha, part.blur)
