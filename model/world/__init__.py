@@ -1,1 +1,1 @@
-"""The drawn world: people of any look in any pose, as pictures. No sound, no time, no networks."""
+"""The drawn world: people and animals of any look in any pose, as pictures. No sound, no time, no networks."""

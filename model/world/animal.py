@@ -184,4 +184,4 @@ def _draw_whiskers(brush: Brush, rig: Rig, fur: Fur, line: Colour) -> None:
         for y, end in ((24, 18), (29, 29), (34, 39)):
             whisker = np.array([(side * 31, y, 26.0), (side * 48, (y + end) / 2 - 1, 14), (side * 68, end, 4)])
             curve = rig.head(spline(whisker, 6))
-            brush.fill(taper(curve, np.linspace(2.1, 0.9, len(curve))), ink, 0.85)
+            brush.fill(taper(curve, np.linspace(2.7, 1.3, len(curve))), ink, 0.9)
