@@ -1,10 +1,12 @@
 """First stage: the tiny causal autoencoder learns the drawn world.
 
-    python -m model.train.autoencoder --minutes 25
+    python -m model.train.autoencoder                    # settings: [autoencoder] in recipe.toml, and flags of its names
+
+What it learns from is drawn while it learns; nothing is read from the disk.
 """
 
-import argparse
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,55 +18,80 @@ from model.presets import EMBEDDED
 from model.tiny_vae import MemBlock, TinyVAE
 from model.train.muon import muon_with_adam
 from model.train.pictures import NEUTRAL, choose_feeling, choose_scene, film, random_motion, random_mouth
+from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate
+from model.train.sheets import pictures_of, psnr, save_sheet, sharpness
+from model.train.warm import warm_start
 
 LATENTS_PER_CLIP = 3
 FACE_WEIGHT, EYES_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 4.0
 SIZE = 256
+SHIPPED_SHARE = 0.6  # of the people
+RENEWED = 0.3  # clips a step: drawing costs as much as learning, so a clip serves many batches
+HELD_OUT = 8  # clips of the cast, and of strangers
+
+
+@dataclass(frozen=True)
+class Recipe:
+    out: Path
+    init: str  # published weights to begin from; empty: a fresh network
+    decoder_only: bool  # the latents stay; only pictures get better
+    steps: int
+    batch: int  # pieces of clips
+    pool: int  # clips at hand that batches are cut from
+    peak: float  # highest learning rate
+    seed: int
+    threads: int
+    device: str  # as PyTorch names it
+    save_every: int  # steps
 
 
 class Clips:
-    """A pool of short clips, slowly renewed, that batches are cut from."""
+    """Some neighbours out of an endless row of short clips, that batches are cut from. They move along the row with the
+    steps of training, and a clip is drawn from its number, so they follow from the step alone."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, seed: int, size: int, shipped_share: float = SHIPPED_SHARE) -> None:
+        self.seed, self.shipped_share, self.drawn = seed, shipped_share, 0
         self.frames = LATENTS_PER_CLIP * EMBEDDED.vae.frames_per_latent
         self.pool = np.empty((size, self.frames, SIZE, SIZE, 3), np.uint8)
         self.weights = np.empty((size, SIZE, SIZE), np.float32)  # of each pixel in the loss
         self.mouths: list[np.ndarray] = [np.empty(0)] * size  # boxes, n 4
         self.faces: list[np.ndarray] = [np.empty(0)] * size
-        for place in range(size):
-            self._renew(place)
 
-    def _renew(self, place: int) -> None:
-        scene = choose_scene(self.rng, shipped_share=0.6, pair_share=0.35)
+    def move_to(self, step: int) -> None:
+        """Draws what is not there yet of the clips that belong to a step."""
+        end = len(self.pool) + int(RENEWED * step)
+        for number in range(max(self.drawn, end - len(self.pool)), end):
+            self._draw(np.random.default_rng((self.seed, number)), number % len(self.pool))
+        self.drawn = end
+
+    def _draw(self, rng: np.random.Generator, place: int) -> None:
+        scene = choose_scene(rng, self.shipped_share, pair_share=0.35)
         people = len(scene.people)
-        mouths = np.stack([random_mouth(self.rng, self.frames) for _ in range(people)])
-        moved = self.rng.random(people) < 0.6
-        feelings = [choose_feeling(self.rng, self.frames, 0.2) if one else NEUTRAL for one in moved]
-        self.pool[place] = film(scene, random_motion(self.rng, self.frames), mouths, feelings, SIZE)
+        mouths = np.stack([random_mouth(rng, self.frames) for _ in range(people)])
+        moved = rng.random(people) < 0.6
+        feelings = [choose_feeling(rng, self.frames, 0.2) if one else NEUTRAL for one in moved]
+        self.pool[place] = film(scene, random_motion(rng, self.frames), mouths, feelings, SIZE)
         self.mouths[place], self.faces[place] = np.array(scene.mouth_boxes(SIZE)), np.array(scene.face_boxes(SIZE))
         self.weights[place] = pixel_weights(self.faces[place], self.mouths[place])
 
-    def batch(self, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
+    def batch(self, rng: np.random.Generator, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
         """b f 3 crop crop in [0, 1], most of them holding a mouth, and the weight of each pixel, b 1 1 crop crop."""
-        if self.rng.random() < 0.3:  # drawing costs as much as learning: a clip serves many batches
-            self._renew(int(self.rng.integers(len(self.pool))))
         frames = latents * EMBEDDED.vae.frames_per_latent
         cut, weights = [], []
-        for place in self.rng.integers(len(self.pool), size=clips):
-            person = self.rng.integers(len(self.faces[place]))
+        for place in rng.integers(len(self.pool), size=clips):
+            person = rng.integers(len(self.faces[place]))
             x0, y0, x1, y1 = self.mouths[place][person]
-            place_of_interest = self.rng.random()
+            place_of_interest = rng.random()
             if place_of_interest < 0.4:
                 centre = (x0 + x1) / 2, (y0 + y1) / 2
             elif place_of_interest < 0.7:
-                centre = self.rng.uniform(self.faces[place][person][:2], self.faces[place][person][2:])
+                centre = rng.uniform(self.faces[place][person][:2], self.faces[place][person][2:])
             else:
-                centre = self.rng.uniform(0, SIZE, 2)
-            corner = (np.array(centre) - crop / 2 + self.rng.uniform(-16, 16, 2)).clip(0, SIZE - crop)
+                centre = rng.uniform(0, SIZE, 2)
+            corner = (np.array(centre) - crop / 2 + rng.uniform(-16, 16, 2)).clip(0, SIZE - crop)
             left, top = corner.astype(int) // 4 * 4
-            first = int(self.rng.integers(self.frames - frames + 1))
+            first = int(rng.integers(self.frames - frames + 1))
             cut.append(self.pool[place, first : first + frames, top : top + crop, left : left + crop])
             weights.append(self.weights[place, top : top + crop, left : left + crop])
         pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
@@ -116,24 +143,29 @@ def start_near_identity(vae: TinyVAE) -> None:
     nn.init.constant_(vae.decoder[-1].bias, 0.5)
 
 
-def train(folder: Path, minutes: float, seed: int, batch: int, peak: float, decoder_only: bool) -> None:
-    torch.manual_seed(seed)
-    vae = TinyVAE(EMBEDDED.vae).to(memory_format=torch.channels_last)
+def train(recipe: Recipe) -> TinyVAE:
+    torch.manual_seed(recipe.seed)
+    vae = TinyVAE(EMBEDDED.vae)
     start_near_identity(vae)
+    warm_start(vae, "vae", recipe.init)
+    vae = vae.to(recipe.device, memory_format=torch.channels_last)
     # Muon everywhere: neighbouring pixels are so alike that any other optimiser is slow to see their colours apart.
-    optimiser = muon_with_adam(vae, lr=peak, adam_share=0.05)
-    run = Run(folder, minutes)
+    optimiser = muon_with_adam(vae, lr=recipe.peak, adam_share=0.05)
+    run = Run(recipe)
     parts = {"vae": vae, "optimiser": optimiser}
     run.resume(**parts)
-    vae.encoder.requires_grad_(not decoder_only)
-    clips = Clips(seed + run.step, size=240)
-    held_out = Clips(seed + 10**6, size=8)
+    vae.encoder.requires_grad_(not recipe.decoder_only)
+    held_out = held_out_clips(recipe.seed)
+    clips = Clips(recipe.seed, recipe.pool)
     while not run.finished:
-        optimiser.set_learning_rate(learning_rate(run.progress, peak))
-        true, weight = clips.batch(*curriculum(run.progress, run.step, batch))
+        rng = run.rng()
+        optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
+        clips.move_to(run.step)
+        cut = clips.batch(rng, *curriculum(run.progress, run.step, recipe.batch))
+        true, weight = (x.to(recipe.device) for x in cut)
         # Noise makes the decoder forgive what the transformer will get wrong. At first it would drown the latents.
         noise = 0.04 * min(1.0, 10 * run.progress)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(true.device.type, torch.bfloat16):
             latents, _ = vae.encode(true)
             made, _ = vae.decode(latents + noise * torch.randn_like(latents))
         made, latents = made.float(), latents.float()
@@ -144,33 +176,43 @@ def train(folder: Path, minutes: float, seed: int, batch: int, peak: float, deco
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
-        if run.record(parts, loss=loss.item(), mse=F.mse_loss(made, true).item(), variance=variance.mean().item()):
-            sheet(vae, held_out, folder / "sample.png")
-    run.save(parts)
+        mse = F.mse_loss(made, true).item()
+        if run.record(parts, loss=loss.item(), mse=mse, variance=variance.mean().item()) and not run.finished:
+            scores = sheet(vae, held_out, recipe.out)
+            logging.info("held out: %s", {name: round(value, 3) for name, value in scores.items()})
+    run.report(**sheet(vae, held_out, recipe.out))
+    return vae
+
+
+def held_out_clips(seed: int) -> dict[str, Clips]:
+    """Clips that nothing is learned from: of the cast, who are trained on, and of strangers, who are not."""
+    held_out = {"cast": Clips(seed + 10**6, HELD_OUT, 1.0), "strangers": Clips(seed + 10**6, HELD_OUT, 0.0)}
+    for clips in held_out.values():
+        clips.move_to(0)
+    return held_out
 
 
 @torch.inference_mode()
-def sheet(vae: TinyVAE, clips: Clips, path: Path) -> None:
-    """True frames above reconstructed ones."""
-    from PIL import Image
+def sheet(vae: TinyVAE, held_out: dict[str, Clips], folder: Path) -> dict[str, float]:
+    """Draws sheet.png, true frames above reconstructed ones -> how alike they are."""
+    rows, scores = [], {}
+    for who, clips in held_out.items():
+        true = torch.from_numpy(clips.pool).permute(0, 1, 4, 2, 3).float() / 255
+        made, _ = vae.decode(vae.encode(true.to(next(vae.parameters()).device))[0])
+        shown, seen = clips.pool.reshape(-1, SIZE, SIZE, 3), pictures_of(made.flatten(0, 1))
+        scores[f"{who}: PSNR, dB"] = psnr(seen, shown)
+        scores[f"{who}: sharpness against the truth"] = sharpness(seen) / sharpness(shown)
+        rows += [pictures[clips.frames - 1 :: clips.frames][:6] for pictures in (shown, seen)]
+    save_sheet(folder / "sheet.png", rows)
+    return scores
 
-    true = torch.from_numpy(clips.pool[:6]).permute(0, 1, 4, 2, 3).float() / 255
-    made, _ = vae.decode(vae.encode(true)[0])
-    rows = [torch.cat(list(x[:, -1].clamp(0, 1)), 2) for x in (true, made)]
-    Image.fromarray((torch.cat(rows, 1).permute(1, 2, 0) * 255).byte().numpy()).save(path)
-    logging.getLogger(__name__).info("held-out PSNR %.2f dB", -10 * np.log10(F.mse_loss(made.clamp(0, 1), true).item()))
+
+def main() -> None:
+    recipe = from_command_line(Recipe, "autoencoder", __doc__)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(recipe.threads)
+    train(recipe)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/autoencoder"))
-    parser.add_argument("--minutes", type=float, default=25)
-    parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--peak", type=float, default=0.006, help="highest learning rate")
-    parser.add_argument("--decoder-only", action="store_true", help="the latents stay; only pictures get better")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
-    train(options.out, options.minutes, options.seed, options.batch, options.peak, options.decoder_only)
+    main()

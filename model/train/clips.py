@@ -1,14 +1,16 @@
 """What the transformer learns from: filmed people saying recorded speech, as latents, sound and motion on disk.
 
-    python -m model.train.clips --count 500 --autoencoder runs/autoencoder/checkpoint.pt
+    python -m model.train.clips                          # settings: [clips] in recipe.toml, and flags of its names
 
 One safetensors file a clip; a killed run goes on where it stopped, and several may share the work (--part 0/2).
 """
 
-import argparse
+import hashlib
+import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,9 @@ from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.augment import SPEED_ONLY
 from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
+from model.train.recipe import from_command_line
+from model.train.scores import write_scores
+from model.train.sheets import pictures_of, save_sheet
 from model.train.speech import TRACK_HZ, Clip, Corpus, begun_at, cut_off
 from model.world.drawing import render
 from model.world.emotion import EMOTIONS, felt
@@ -33,36 +38,43 @@ TAIL_S = 0.06  # and the look-ahead after the last one
 REFERENCES = 48  # strangers who show an emotion, for each of them
 SHOWS_EMOTIONS = Look.random(np.random.default_rng(12))  # the stranger whose pictures ship, first of all in training
 EMOTION_FILE = "emotions.safetensors"
+SHOWN = 6  # clips on the sheet
 EMOTION_NAMES = ("neutral", *EMOTIONS)
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Of the clips, each 0 … 1."""
+class Recipe:
+    out: Path
+    autoencoder: Path
+    speech: Path
+    count: int
+    seed: int
+    # Shares of the clips, each 0 … 1.
+    shipped: float  # of the shipped characters
+    pairs: float  # of two people
+    cut: float  # of one person whose voice breaks off
+    felt: float  # of the people, those with an emotion
+    changing: float  # of these, those whose emotion changes
+    part: str  # which part of the work, as index/parts
+    film_only: bool  # draw now, encode in a later run
 
-    shipped: float = 0.5  # of the shipped characters
-    pairs: float = 0.3  # of two people
-    cut: float = 0.2  # of one person whose voice breaks off
-    felt: float = 0.5  # of the people, those with an emotion
-    changing: float = 0.4  # of these, those whose emotion changes
 
-
-def make_film(rng: np.random.Generator, corpus: Corpus, shares: Shares) -> dict[str, torch.Tensor]:
+def make_film(rng: np.random.Generator, corpus: Corpus, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Frames f h w 3 uint8 of people speaking, the resting picture, and of each person sound, movement and emotion.
 
     mouth n f 4, pcm n samples, face_box and mouth_box n 4 (shares), emotion n 2 (numbers in EMOTIONS, the first and the
     second), intensity n 2, changes_at n (frame)."""
     frames, size = round(SECONDS * FPS), EMBEDDED.width
-    scene = choose_scene(rng, shares.shipped, shares.pairs)
+    scene = choose_scene(rng, recipe.shipped, recipe.pairs)
     people = len(scene.people)
     sounds = [corpus.sample(rng, LEAD_S + SECONDS + TAIL_S + 0.04, augmented=True) for _ in range(people)]
     if people == 2:
         sounds = take_turns(rng, sounds)
-    elif rng.random() < shares.cut:
+    elif rng.random() < recipe.cut:
         sounds = [cut_off(sounds[0], _moment(rng))]
     mouths, motion = np.stack([_mouth(sound) for sound in sounds]), random_motion(rng, frames)
     feelings = [
-        choose_feeling(rng, frames, shares.changing) if rng.random() < shares.felt else NEUTRAL for _ in range(people)
+        choose_feeling(rng, frames, recipe.changing) if rng.random() < recipe.felt else NEUTRAL for _ in range(people)
     ]
     exp, pose = motion_inputs(motion, EMBEDDED.dit.frames_per_latent)
     samples = round((LEAD_S + SECONDS + TAIL_S) * SAMPLE_RATE)
@@ -139,47 +151,75 @@ def load_vae(checkpoint: Path) -> TinyVAE:
     return vae.to(memory_format=torch.channels_last)
 
 
-def save_whole(tensors: dict[str, torch.Tensor], path: Path) -> None:
+def save_whole(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, str] | None = None) -> None:
     """Written beside and renamed: what is there is complete."""
-    save_file(tensors, path.with_suffix(".new"))
+    save_file(tensors, path.with_suffix(".new"), about)
+    os.replace(path.with_suffix(".new"), path)
+
+
+def fingerprint(*tensors: torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def keep_to(path: Path, about: dict[str, int | float | str]) -> None:
+    """All clips of a folder are made alike: notes how. Raises ValueError where it was begun otherwise."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    other = [f"{name} {found[name]}, now {about[name]}" for name in found.keys() & about if found[name] != about[name]]
+    if other:
+        raise ValueError(f"{path.parent} was begun with {', '.join(sorted(other))}: choose another --out, or remove it")
+    path.with_suffix(".new").write_text(json.dumps(found | about, indent=1) + "\n")
     os.replace(path.with_suffix(".new"), path)
 
 
 @torch.inference_mode()
+def describe(vae: TinyVAE, paths: list[Path], folder: Path) -> dict[str, float]:
+    """Figures of the clips, and sheet.png: a strip of each of the first."""
+    latents = torch.stack([load_file(path)["latents"] for path in paths[:100]]).float()
+    save_sheet(folder / "sheet.png", [pictures_of(vae.decode(one[None])[0][0])[3::8] for one in latents[:SHOWN]])
+    intensities = [clip["intensity"] for clip in map(load_file, paths)]
+    return {
+        "clips": len(paths),
+        "with two people": float(np.mean([len(intensity) == 2 for intensity in intensities])),
+        "people with an emotion": torch.cat(intensities).any(1).float().mean().item(),
+        "variance of the latents": latents.var((0, 1, 3, 4)).mean().item(),
+    }
+
+
+@torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/clips"))
-    parser.add_argument("--autoencoder", type=Path, default=Path("runs/autoencoder/checkpoint.pt"))
-    parser.add_argument("--speech", type=Path, default=Path("runs/speech"))
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--first", type=int, default=0, help="number of the first clip to make")
-    for name, share in asdict(Shares()).items():
-        parser.add_argument(f"--{name}", type=float, default=share, help="share of these, see Shares (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--film-only", action="store_true", help="draw now, encode in a later run")
-    parser.add_argument("--part", default="0/1", help="which part of the work, as index/parts")
-    options = parser.parse_args()
+    recipe = from_command_line(Recipe, "clips", __doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    part, parts = map(int, options.part.split("/"))
-    options.out.mkdir(parents=True, exist_ok=True)
+    part, parts = map(int, recipe.part.split("/"))
+    recipe.out.mkdir(parents=True, exist_ok=True)
     # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
-    corpus = Corpus(options.speech, SPEED_ONLY)
-    shares = Shares(*(getattr(options, name) for name in asdict(Shares())))
-    vae = None if options.film_only else load_vae(options.autoencoder)
+    corpus = Corpus(recipe.speech, SPEED_ONLY)
+    decided = ("seed", "shipped", "pairs", "cut", "felt", "changing")
+    about = {name: getattr(recipe, name) for name in decided} | {"speech_s": corpus.duration_s}
+    vae = None if recipe.film_only else load_vae(recipe.autoencoder)
+    keep_to(recipe.out / "clips.json", about | ({"autoencoder": fingerprint(*vae.state_dict().values())} if vae else {}))
     if vae and part == 0:
-        save_whole({"emotions": emotion_latents(vae, options.seed)}, options.out / EMOTION_FILE)
-    for index in range(options.first + part, options.count, parts):
-        path = options.out / f"{index:05d}.safetensors"
+        save_whole({"emotions": emotion_latents(vae, recipe.seed)}, recipe.out / EMOTION_FILE)
+    paths = [recipe.out / f"{index:05d}.safetensors" for index in range(recipe.count)]
+    began_s, made = time.monotonic(), 0
+    for index in range(part, recipe.count, parts):
+        path = paths[index]
         drawn = path.with_suffix(".film")
         if not path.exists() and not drawn.exists():
-            rng = np.random.default_rng((options.seed, index))
-            save_whole(make_film(rng, corpus, shares), drawn)
+            rng = np.random.default_rng((recipe.seed, index))
+            save_whole(make_film(rng, corpus, recipe), drawn)
+            made += 1
         if vae and not path.exists():
             save_whole(encode_film(vae, load_file(drawn)), path)
             drawn.unlink()
         if index % 50 < parts:
-            logging.info("clip %d of %d", index, options.count)
+            logging.info("clip %d of %d", index, recipe.count)
+    if vae and made:
+        took = {"seconds a clip": (time.monotonic() - began_s) / made}
+        write_scores(recipe.out, describe(vae, [path for path in paths if path.exists()], recipe.out), took)
 
 
 if __name__ == "__main__":

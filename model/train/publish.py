@@ -1,12 +1,12 @@
 """Last stage: the trained parts become the repository's weights, and the drawn characters become character folders.
 
-    python -m model.train.publish --runs runs
+    python -m model.train.publish                        # settings: [publish] in recipe.toml, and flags of its names
 
-Writes model/embedded.safetensors, model/embedded_emotions.safetensors and model/characters/.
+Writes what the recipe names: the weights, the pictures of emotions and the character folders.
 """
 
-import argparse
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 from model.audio import AudioEncoder
 from model.character import save_character
 from model.dit import DiT
-from model.loading import CHARACTERS as FOLDER
-from model.loading import WEIGHTS, emotions_file
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.clips import SHOWS_EMOTIONS, reference_latents
+from model.train.recipe import from_command_line
 from model.weights import save_parts
 from model.world.cast import CHARACTER_TITLES, CHARACTERS
 from model.world.drawing import render
@@ -32,16 +31,26 @@ PICTURE_SIZE = 512
 PAIRS = {("ada", "kofi"): "Ada and Kofi, two people with a voice each"}
 
 
-def published(runs: Path) -> dict[str, torch.nn.Module]:
+@dataclass(frozen=True)
+class Recipe:
+    audio_encoder: Path
+    autoencoder: Path
+    transformer: Path
+    weights: Path
+    emotions: Path
+    characters: Path
+
+
+def published(recipe: Recipe) -> dict[str, torch.nn.Module]:
     """The parts at the end of their runs."""
 
-    def checkpoint(stage: str) -> dict:
-        return torch.load(runs / stage / "checkpoint.pt", weights_only=True)
+    def checkpoint(path: Path) -> dict:
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=True)
 
     parts = {"audio": AudioEncoder(EMBEDDED.audio), "dit": DiT(EMBEDDED.dit), "vae": TinyVAE(EMBEDDED.vae)}
-    parts["audio"].load_state_dict(checkpoint("audio_encoder")["encoder"])
-    parts["vae"].load_state_dict(checkpoint("autoencoder")["vae"])
-    parts["dit"].load_state_dict(checkpoint("transformer")["dit"])
+    parts["audio"].load_state_dict(checkpoint(recipe.audio_encoder)["encoder"])
+    parts["vae"].load_state_dict(checkpoint(recipe.autoencoder)["vae"])
+    parts["dit"].load_state_dict(checkpoint(recipe.transformer)["dit"])
     return parts
 
 
@@ -70,17 +79,13 @@ def publish_emotions(vae: TinyVAE, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--out", type=Path, default=WEIGHTS / f"{EMBEDDED.name}.safetensors")
-    parser.add_argument("--characters", type=Path, default=FOLDER)
-    options = parser.parse_args()
+    recipe = from_command_line(Recipe, "publish", __doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parts = published(options.runs)
-    save_parts(options.out, parts)
-    logging.info("%s, %.1f MB", options.out, options.out.stat().st_size / 1e6)
-    publish_characters(parts["vae"].eval(), options.characters)
-    publish_emotions(parts["vae"], emotions_file(EMBEDDED.name))
+    parts = published(recipe)
+    save_parts(recipe.weights, parts)
+    logging.info("%s, %.1f MB", recipe.weights, recipe.weights.stat().st_size / 1e6)
+    publish_characters(parts["vae"].eval(), recipe.characters)
+    publish_emotions(parts["vae"], recipe.emotions)
 
 
 if __name__ == "__main__":

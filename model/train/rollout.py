@@ -12,7 +12,6 @@ from torch import Tensor
 from model.attention import CachedStream
 from model.cache import KVCache
 from model.dit import Conditions, DiT
-from model.rope import rope_table
 
 
 @torch.no_grad()
@@ -28,14 +27,12 @@ def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
     on = _narrow(on)
     reference = on.ref_latents
     rows, columns = dit.grid(x)
-    cosine, sine = (
-        part.unflatten(0, (window + 1, -1))
-        for part in rope_table(torch.arange(window + 1), rows, columns, config.rope_dim_list, config.rope_theta)
-    )
+    table = dit.rope(torch.arange(window + 1), rows, columns, x.device)
+    cosine, sine = (part.unflatten(0, (window + 1, -1)) for part in table)
 
     def see(x: Tensor, at: slice, sigmas: list[float], places: slice, remember: int) -> Tensor:
         now = replace(
-            on, timestep=torch.tensor(sigmas).mul(1000).bfloat16().expand(batch, -1),
+            on, timestep=torch.tensor(sigmas, device=x.device).mul(1000).bfloat16().expand(batch, -1),
             motion_exp=on.motion_exp[:, at], motion_pose=on.motion_pose[:, at],
             feelings=replace(on.feelings, strength=on.feelings.strength[..., at]),
         )  # fmt: skip
@@ -44,8 +41,9 @@ def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
 
     words = on.text_states.shape[1]
     cache = KVCache.empty(
-        config.layers, batch, rows * columns + words, rows * columns, window, config.num_heads, config.head_width, x.dtype
-    )
+        config.layers, batch, rows * columns + words, rows * columns, window, config.num_heads, config.head_width, x.dtype,
+        x.device,
+    )  # fmt: skip
     dit.prefill(on, cache)
     see(x[:, :, :window], slice(0, window), [0.0] * window, slice(0, window), window)
     made = [x[:, :, frame : frame + 1] for frame in range(window + 1)]

@@ -1,12 +1,12 @@
 """The corpus of talking: builds clips of synthetic speech with their mouth tracks, and hands out pieces of them.
 
-    python -m model.train.speech --minutes 90 --out runs/speech --seed 1 [--split test]
+    python -m model.train.speech [--section speech_test]    # settings: that section of recipe.toml, and flags of its names
 
-The same arguments give the same corpus; a run that was cut off goes on where it stopped. Knows no pictures.
+The same settings give the same corpus; a run that was cut off goes on where it stopped. Knows no pictures.
 """
 
-import argparse
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -21,6 +21,8 @@ from . import sounds
 from .augment import RATE, SPEECH_RMS, AugmentConfig, augment, draw_stretch, speech_level
 from .manners import laughter, sung, whispered
 from .phones import PHONE_ID, PHONES, Timed, tidy
+from .recipe import from_command_line
+from .scores import write_scores
 from .sentences import sentences
 from .visemes import CHANNELS, minimum_jerk, mouth_track
 from .voices import VOICE_ID, VOICE_NAMES, Utterance, Voice, draw_voice, synthesise
@@ -288,17 +290,26 @@ def describe(corpus: Corpus) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    out: Path
+    minutes: float
+    seed: int
+    split: str  # "train", or "test": other voices and sentences
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Build a corpus of synthetic speech with mouth tracks.")
-    parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--split", choices=("train", "test"), default="train")
-    asked = parser.parse_args()
+    recipe = from_command_line(Recipe, "speech", __doc__)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    had = sum(map(_minutes, recipe.out.glob("shard-*.npz")))
     began_s = time.perf_counter()
-    build(asked.out, asked.minutes, CorpusConfig(seed=asked.seed, split=asked.split))
-    print(describe(Corpus(asked.out)))
-    print(f"{time.perf_counter() - began_s:.0f} s")
+    build(recipe.out, recipe.minutes, CorpusConfig(seed=recipe.seed, split=recipe.split))
+    took_s, corpus = time.perf_counter() - began_s, Corpus(recipe.out)
+    logging.info(describe(corpus))
+    minutes = corpus.duration_s / 60
+    if minutes > had:
+        figures = {"minutes": minutes, "clips": len(corpus), "share of speech": float((corpus._phones > 0).mean())}
+        write_scores(recipe.out, figures, {"seconds a minute": took_s / (minutes - had)})
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Third stage: the causal transformer learns to film.
 
-    python -m model.train.transformer --minutes 60
+    python -m model.train.transformer                    # settings: [transformer] in recipe.toml, and flags of its names
 
 Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
 they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second
-part of the budget the clean past is what the stream itself has shown, rolled out again and again as the network learns,
+part of the steps the clean past is what the stream itself has shown, rolled out again and again as the network learns,
 because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
 """
 
-import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder, frame_prompts, windows_of
@@ -27,11 +27,15 @@ from model.motion import MOTION_CENTRE
 from model.presets import EMBEDDED
 from model.sampler import add_noise
 from model.text import no_text
+from model.tiny_vae import TinyVAE
 from model.train.augment import SPEECH_RMS, augment
-from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS
+from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, fingerprint, load_vae, save_whole
 from model.train.muon import muon_with_adam
+from model.train.recipe import from_command_line
 from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate
+from model.train.sheets import pictures_of, psnr, save_sheet
+from model.train.warm import warm_start
 
 MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 5.0  # beside the rest of the face: there people look
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
@@ -51,6 +55,25 @@ ROLL_EVERY = 12  # steps between two rollouts of a batch of clips
 
 
 @dataclass(frozen=True)
+class Recipe:
+    out: Path
+    init: str  # published weights to begin from; empty: a fresh network
+    clips: Path
+    audio_encoder: Path
+    autoencoder: Path
+    held_out: int  # clips kept out of training, for the scores
+    variants: int  # ways in which each clip's sound is heard
+    steps: int
+    batch: int
+    own_past_from: float  # share of the steps after which the past is the stream's own
+    peak: float  # highest learning rate
+    seed: int
+    threads: int
+    device: str  # as PyTorch names it
+    save_every: int  # steps
+
+
+@dataclass(frozen=True)
 class Batch:
     """Pictures of n people each."""
 
@@ -63,6 +86,11 @@ class Batch:
     face_mask: Tensor  # b n 1 h w
     feelings: Feelings
     weight: Tensor  # b h w of each latent cell in the loss
+
+    def to(self, device: str) -> "Batch":
+        moved = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "feelings"}
+        moved = {name: tensor.to(device) for name, tensor in moved.items()}
+        return Batch(**moved, feelings=Feelings(self.feelings.latents.to(device), self.feelings.strength.to(device)))
 
 
 class Clips:
@@ -78,7 +106,7 @@ class Clips:
         def masks(boxes: Tensor) -> Tensor:
             return torch.stack([box_mask(box, rows, columns) for box in boxes.tolist()])
 
-        self.shown = self.latents.clone()
+        self.shown = self.latents  # nothing but the truth, until it is rolled out
         self._next = 0  # clip to roll out
         self.face = torch.stack([masks(clip["face_box"]) for clip in clips])
         lips = torch.stack([masks(clip["mouth_box"]).amax(0) for clip in clips])
@@ -103,16 +131,34 @@ class Clips:
                 self._rest(batch, row, int(rng.integers(1, length)))
         return batch
 
+    @property
+    def rolled(self) -> bool:
+        return self.shown is not self.latents
+
+    def state_dict(self) -> dict:
+        """What the stream has shown hangs on all networks that there were, so a checkpoint must hold it."""
+        return {"shown": self.shown, "next": self._next} if self.rolled else {}
+
+    def load_state_dict(self, state: dict) -> None:
+        if state:
+            self.shown, self._next = state["shown"], state["next"]
+
     def roll(self, dit: DiT, rng: np.random.Generator, size: int) -> float:
         """Shows some clips with the network as it is now -> how far that is from the truth, weighted as the loss."""
         clip = np.arange(self._next, self._next + size) % len(self.latents)
         self._next = int(clip[-1] + 1)
-        batch = self.cut(rng, clip, np.zeros(size, int), self.latents.shape[1])
+        batch = self.whole(rng, clip)
         at_rest = torch.from_numpy(rng.random(size) < 0.5)[:, None, None, None, None]  # as sessions begin; or amid speech
         begin = torch.where(at_rest, batch.reference[:, None], batch.latents)
-        self.shown[clip] = roll_out(dit, begin, conditions(batch, torch.zeros(batch.exp.shape[:2]))).half()
-        apart = (self.shown[clip].float() - batch.latents).square().mean(2) * batch.weight[:, None]
-        return apart[:, apart.shape[1] // 2 :].mean().item()
+        if not self.rolled:
+            self.shown = self.latents.clone()
+        made = films(dit, batch, begin)
+        self.shown[clip] = made.half()
+        return distance(made, batch)[:, made.shape[1] // 2 :].mean().item()
+
+    def whole(self, rng: np.random.Generator, clip: np.ndarray) -> Batch:
+        """These clips from beginning to end."""
+        return self.cut(rng, clip, np.zeros(len(clip), int), self.latents.shape[1])
 
     def cut(self, rng: np.random.Generator, clip: np.ndarray, start: np.ndarray, length: int) -> Batch:
         """`length` latent frames of these clips from these places, each heard in one of its ways."""
@@ -150,8 +196,10 @@ def strengths(clip: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def load_clips(folder: Path, encoder: AudioEncoder, variants: int, seed: int) -> list[Clips]:
-    """One pool for each number of people in a picture."""
+def load_clips(
+    folder: Path, encoder: AudioEncoder, variants: int, seed: int, held_out: int
+) -> tuple[list[Clips], list[Clips]]:
+    """One pool for each number of people in a picture; the same of the clips at the end that are kept out of training."""
     paths = sorted(folder.glob("[0-9]*.safetensors"))
     if not paths:
         raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
@@ -160,11 +208,12 @@ def load_clips(folder: Path, encoder: AudioEncoder, variants: int, seed: int) ->
     states = states.split([len(clip["pcm"]) for clip in clips])
     silence = encoder.prompts(torch.zeros(1, encoder.config.window_samples))[0].half()
     emotions = load_file(folder / EMOTION_FILE)["emotions"]
-    pools = []
-    for people in sorted({len(clip["pcm"]) for clip in clips}):
-        of = [place for place, clip in enumerate(clips) if len(clip["pcm"]) == people]
-        pools.append(Clips([clips[place] for place in of], [states[place] for place in of], silence, emotions))
-    return pools
+
+    def pools(places: range) -> list[Clips]:
+        by_people = [[p for p in places if len(clips[p]["pcm"]) == people] for people in (1, 2)]
+        return [Clips([clips[p] for p in of], [states[p] for p in of], silence, emotions) for of in by_people if of]
+
+    return pools(range(len(clips) - held_out)), pools(range(len(clips) - held_out, len(clips)))
 
 
 def eye_boxes(faces: Tensor) -> Tensor:
@@ -192,11 +241,12 @@ def hear(folder: Path, recordings: Tensor, encoder: AudioEncoder, variants: int,
     """Encoder states of every chunk of every recording, heard in several ways; kept beside the clips for the next run.
 
     recordings variants chunks positions states channels, float16."""
-    path = folder / "heard.safetensors"
+    path, wanted = folder / "heard.safetensors", fingerprint(recordings, *encoder.state_dict().values())
+    wanted = f"{wanted}, {variants} ways, seed {seed}"
     if path.exists():
-        states = load_file(path)["states"]
-        if states.shape[:2] == (len(recordings), variants):
-            return states
+        with safe_open(path, "pt") as file:
+            if file.metadata() == {"of": wanted}:
+                return file.get_tensor("states")
     config, rng = encoder.config, np.random.default_rng(seed)
     lead = round(LEAD_S * SAMPLE_RATE) // config.chunk_samples
     heard = []
@@ -211,21 +261,21 @@ def hear(folder: Path, recordings: Tensor, encoder: AudioEncoder, variants: int,
         if number % 100 == 0:
             logging.info("heard recording %d of %d", number, len(recordings))
     states = torch.stack(heard)
-    save_file({"states": states}, path)
+    save_whole({"states": states}, path, {"of": wanted})
     return states
 
 
 def conditions(batch: Batch, sigma: Tensor) -> Conditions:
-    size, length = sigma.shape
-    text, text_mask = no_text(size, EMBEDDED.dit.text_states_dim)
+    (size, length), at = sigma.shape, sigma.device
+    text, text_mask = no_text(size, EMBEDDED.dit.text_states_dim, at)
     return Conditions(
         timestep=sigma * 1000,
         motion_exp=batch.exp,
         motion_pose=batch.pose,
-        fps=torch.full((size,), float(EMBEDDED.fps)),
+        fps=torch.full((size,), float(EMBEDDED.fps), device=at),
         text_states=text,
         text_mask=text_mask,
-        text_states_2=torch.zeros(size, EMBEDDED.dit.text_states_dim_2),
+        text_states_2=torch.zeros(size, EMBEDDED.dit.text_states_dim_2, device=at),
         ref_latents=batch.reference[:, :, None].expand(-1, -1, length, -1, -1),
         audio_prompts=batch.prompts,
         face_mask=batch.face_mask,
@@ -261,38 +311,47 @@ def start_still(dit: DiT) -> None:
 
 def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
     """Noisy latents b t c h w -> clean ones."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         change, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
     return batch.reference[:, None] + change.transpose(1, 2).float()
 
 
-def train(
-    folder: Path, pools: list[Clips], minutes: float, seed: int, batch_size: int, own_past_from: float, peak: float
-) -> None:
-    torch.manual_seed(seed)
+def films(dit: DiT, batch: Batch, begin: Tensor) -> Tensor:
+    """What the stream would show of whole clips that begin like this, b t c h w."""
+    at = next(dit.parameters()).device
+    return roll_out(dit, begin.to(at), conditions(batch.to(at), torch.zeros(batch.exp.shape[:2], device=at))).cpu()
+
+
+def distance(made: Tensor, batch: Batch) -> Tensor:
+    """How far films b t c h w are from the truth, weighted as the loss, b t h w."""
+    return (made - batch.latents).square().mean(2) * batch.weight[:, None]
+
+
+def train(recipe: Recipe, pools: list[Clips]) -> tuple[DiT, Run]:
+    torch.manual_seed(recipe.seed)
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
-    optimiser = muon_with_adam(dit, lr=peak, adam_share=0.08, edges=EDGES)
-    run = Run(folder, minutes, log_every=50, save_every=50)
-    parts = {"dit": dit, "optimiser": optimiser}
+    warm_start(dit, "dit", recipe.init)
+    dit.to(recipe.device)
+    optimiser = muon_with_adam(dit, lr=recipe.peak, adam_share=0.08, edges=EDGES)
+    run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools))
+    parts = {"dit": dit, "optimiser": optimiser} | {f"pool_{number}": pool for number, pool in enumerate(pools)}
     run.resume(**parts)
-    rng = np.random.default_rng((seed, run.step))
     length = EMBEDDED.dit.causal_window + 1
-    rolled = False
     while not run.finished:
-        optimiser.set_learning_rate(learning_rate(run.progress, peak))
-        if run.progress > own_past_from and (not rolled or run.step % ROLL_EVERY == 0):
-            apart = roll_some(pools, dit, rng, batch_size, every=not rolled)
-            rolled = True
+        rng = run.rng()
+        optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
+        rolled = pools[0].rolled
+        if run.progress > recipe.own_past_from and (not rolled or run.step % ROLL_EVERY == 0):
+            apart = roll_some(pools, dit, rng, recipe.batch, every=not rolled)
             logging.info("the stream's own films are %.4f from the truth", apart)
         pool = pools[int(rng.random() < PAIR_SHARE) if len(pools) > 1 else 0]
-        batch = pool.batch(rng, batch_size, length)
-        sigma, target = choose_noise(rng, batch_size, length)
+        batch = pool.batch(rng, recipe.batch, length).to(recipe.device)
+        sigma, target = (x.to(recipe.device) for x in choose_noise(rng, recipe.batch, length))
         noise = torch.randn_like(batch.latents)
         level = sigma[:, :, None, None, None]
         x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, batch.past), noise, level)
-        error = (predict(dit, batch, x, sigma) - batch.latents).square()
-        per_frame = (error.mean(2) * batch.weight[:, None]).mean((2, 3))
+        per_frame = distance(predict(dit, batch, x, sigma), batch).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
         loss = (per_frame * weight).sum() / weight.sum()
         optimiser.zero_grad()
@@ -301,7 +360,7 @@ def train(
         optimiser.step()
         pure = (sigma == 1) & target
         run.record(parts, loss=loss.item(), from_noise=per_frame.detach()[pure].mean().item() if pure.any() else 0.0)
-    run.save(parts)
+    return dit, run
 
 
 def roll_some(pools: list[Clips], dit: DiT, rng: np.random.Generator, size: int, every: bool) -> float:
@@ -316,26 +375,43 @@ def _sizes(pools: list[Clips]) -> np.ndarray:
     return sizes / sizes.sum()
 
 
+@torch.inference_mode()
+def score(dit: DiT, vae: TinyVAE, pools: list[Clips], folder: Path, seed: int) -> dict[str, float]:
+    """Films of clips that were kept out of training, against the truth; and sheet.png, films above the truth.
+
+    Errors are those of latents, weighted as the loss. The voices are trained on: model.evaluate knows others."""
+    rng, scores, rows, second = np.random.default_rng(seed), {}, [], round(EMBEDDED.fps / EMBEDDED.dit.frames_per_latent)
+    torch.manual_seed(seed)
+    for pool in pools:
+        who = "two people" if pool.face.shape[1] > 1 else "one person"
+        batch = pool.whole(rng, np.arange(len(pool.latents)))
+        made = films(dit, batch, batch.latents)
+        apart, still = distance(made, batch), distance(batch.reference[:, None], batch)
+        scores[f"{who}: error of a film, its last second"] = apart[:, -second:].mean().item()
+        scores[f"{who}: error of a film, half-way"] = apart[:, apart.shape[1] // 2 - second :][:, :second].mean().item()
+        scores[f"{who}: error of the resting picture"] = still[:, -second:].mean().item()
+        pairs = [[pictures_of(vae.decode(x[None])[0][0]) for x in both] for both in zip(made, batch.latents, strict=True)]
+        scores[f"{who}: PSNR of a film, decoded as the truth, dB"] = float(np.mean([psnr(*both) for both in pairs]))
+        rows += [frames[-1 - 8 * 9 :: 8] for both in pairs[:3] for frames in both]
+    save_sheet(folder / "sheet.png", rows)
+    return scores
+
+
 def load_encoder(checkpoint: Path) -> AudioEncoder:
     encoder = AudioEncoder(EMBEDDED.audio).eval()
     encoder.load_state_dict(torch.load(checkpoint, weights_only=True)["encoder"])
     return encoder
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/transformer"))
-    parser.add_argument("--clips", type=Path, default=Path("runs/clips"))
-    parser.add_argument("--audio-encoder", type=Path, default=Path("runs/audio_encoder/checkpoint.pt"))
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--own-past-from", type=float, default=0.65, help="share of the budget after which it starts")
-    parser.add_argument("--peak", type=float, default=0.006, help="highest learning rate")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--variants", type=int, default=3, help="ways in which each clip's sound is heard")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+def main() -> None:
+    recipe = from_command_line(Recipe, "transformer", __doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
-    pools = load_clips(options.clips, load_encoder(options.audio_encoder), options.variants, options.seed)
-    train(options.out, pools, options.minutes, options.seed, options.batch, options.own_past_from, options.peak)
+    torch.set_num_threads(recipe.threads)
+    encoder, vae = load_encoder(recipe.audio_encoder), load_vae(recipe.autoencoder)
+    pools, held_out = load_clips(recipe.clips, encoder, recipe.variants, recipe.seed, recipe.held_out)
+    dit, run = train(recipe, pools)
+    run.report(**score(dit, vae, held_out, recipe.out, recipe.seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Training that is killed at any step and started again ends with the weights of training that was not."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from model.audio import AudioEncoder
+from model.dit import DiT
+from model.tiny_vae import TinyVAE, TinyVAEConfig
+from model.train import audio_encoder, autoencoder, clips, transformer
+from model.train.run import Run
+from model.train.speech import Clip
+from model.train.warm import warm_start
+from model.weights import save_parts
+from tests.tiny import TINY
+
+STEPS, KILLED_AFTER, SAVED_AT = 6, 5, 3
+TRAINED = {"steps": STEPS, "seed": 4, "threads": 1, "device": "cpu", "save_every": SAVED_AT, "init": "", "peak": 0.01}
+
+
+class Killed(BaseException):
+    pass
+
+
+def with_a_kill(train, recipe, monkeypatch) -> nn.Module:
+    """Everything that training makes after it was killed with two steps unsaved, and started again."""
+    record = Run.record
+
+    def deadly(run, *args, **values):
+        saved = record(run, *args, **values)
+        if run.step == KILLED_AFTER:
+            raise Killed
+        return saved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record", deadly)
+        with pytest.raises(Killed):
+            train(recipe)
+    saved = torch.load(recipe.out / "checkpoint.pt", weights_only=True)
+    trained = train(recipe)
+    assert saved["step"] == SAVED_AT
+    assert not any(equal(state, trained.state_dict()) for state in saved.values() if isinstance(state, dict))
+    return trained
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def assert_killed_equals_straight(train, recipe, monkeypatch):
+    straight = train(replace(recipe, out=recipe.out / "straight"))
+    again = with_a_kill(train, replace(recipe, out=recipe.out / "killed"), monkeypatch)
+    assert equal(straight.state_dict(), again.state_dict())
+    curves = [list(csv.DictReader((recipe.out / name / "curves.csv").open())) for name in ("straight", "killed")]
+    assert [{**row, "minutes": 0} for row in curves[0]] == [{**row, "minutes": 0} for row in curves[1]]
+
+
+# --- autoencoder -----------------------------------------------------------------------------------------------------
+
+SMALL_VAE = TinyVAEConfig(
+    patch_size=4, latent_channels=4, encoder_width=8, encoder_blocks=1, encoder_time_downscale=(True, False),
+    decoder_widths=(8, 8, 8), decoder_blocks=(1, 1), decoder_time_upscale=(False, True),
+    decoder_space_upscale=(True, True), frames_to_trim=0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def autoencoder_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(autoencoder, "EMBEDDED", replace(TINY, vae=SMALL_VAE))
+    monkeypatch.setattr(autoencoder, "HELD_OUT", 1)
+    return autoencoder.Recipe(out=tmp_path, decoder_only=False, batch=2, pool=2, **TRAINED)
+
+
+def test_a_killed_autoencoder_ends_as_one_that_was_not(autoencoder_recipe, monkeypatch):
+    assert_killed_equals_straight(autoencoder.train, autoencoder_recipe, monkeypatch)
+
+
+def test_the_clips_of_a_step_follow_from_the_step_and_are_renewed():
+    went, came = autoencoder.Clips(7, 2), autoencoder.Clips(7, 2)
+    went.move_to(0)
+    first = went.pool.copy()
+    for step in range(1, 9):
+        went.move_to(step)
+    came.move_to(8)
+    assert np.array_equal(went.pool, came.pool) and not (went.pool == first).all((1, 2, 3, 4)).any()
+
+
+# --- audio encoder ---------------------------------------------------------------------------------------------------
+
+
+class Noise:
+    """A corpus of noise whose loudness opens the mouth."""
+
+    duration_s = 60.0
+
+    def __init__(self, path: Path) -> None:
+        pass
+
+    def sample(self, rng: np.random.Generator, seconds: float, augmented: bool) -> Clip:
+        n = round(seconds * 100)
+        mouth = rng.random((n, 4)).astype(np.float32)
+        pcm = rng.normal(0, 0.1, n * 160) * mouth[:, 0].repeat(160)
+        return Clip(pcm.astype(np.float32), mouth, rng.integers(0, 30, n).astype(np.uint8))
+
+
+@pytest.fixture
+def audio_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio_encoder, "EMBEDDED", TINY)
+    monkeypatch.setattr(audio_encoder, "Corpus", Noise)
+    monkeypatch.setattr(audio_encoder, "SCORED", 4)
+    return audio_encoder.Recipe(out=tmp_path, speech=tmp_path, speech_test=tmp_path, clips=2, **TRAINED)
+
+
+def test_a_killed_audio_encoder_ends_as_one_that_was_not(audio_recipe, monkeypatch):
+    assert_killed_equals_straight(audio_encoder.train, audio_recipe, monkeypatch)
+
+
+def test_scores_say_how_good_and_on_which_machine(audio_recipe):
+    audio_encoder.train(audio_recipe)
+    found = json.loads((audio_recipe.out / "scores.json").read_text())
+    assert {f"unseen voices: {name}, correlation" for name in audio_encoder.MOUTH} < found["scores"].keys()
+    assert 0 <= found["scores"]["unseen voices: phones recognised"] <= 1
+    assert found["took"]["steps"] == STEPS and found["took"]["seconds a step"] > 0 and found["machine"]["cores"]
+    assert "phones recognised" in (audio_recipe.out / "scores.md").read_text()
+    assert (audio_recipe.out / "curves.png").exists()
+
+
+# --- transformer -----------------------------------------------------------------------------------------------------
+
+
+def save_random_clips(folder: Path, count: int) -> None:
+    """Some of one person, some of two, each with an emotion that changes."""
+    torch.manual_seed(8)
+    frames = round(clips.SECONDS * TINY.fps)
+    samples = round((clips.LEAD_S + clips.SECONDS + clips.TAIL_S) * 16_000)
+    for number in range(count):
+        people = 1 + number % 2
+        clip = {
+            "latents": torch.randn(frames // 2, 4, 4, 4).half(),
+            "reference": torch.randn(4, 4, 4).half(),
+            "exp": torch.randn(frames // 2, 4),
+            "pose": torch.randn(frames // 2, 4),
+            "pcm": torch.randint(-9000, 9000, (people, samples), dtype=torch.int16),
+            "face_box": torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(people, 1),
+            "mouth_box": torch.tensor([[0.3, 0.6, 0.7, 0.8]]).repeat(people, 1),
+            "emotion": torch.tensor([[1, 2]]).repeat(people, 1),
+            "intensity": torch.tensor([[0.0, 0.8]]).repeat(people, 1),
+            "changes_at": torch.tensor([40]).repeat(people),
+        }
+        save_file(clip, folder / f"{number:05d}.safetensors")
+    save_file({"emotions": torch.randn(7, 3, 4, 4, 4).half()}, folder / clips.EMOTION_FILE)
+
+
+@pytest.fixture
+def transformer_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(transformer, "EMBEDDED", TINY)
+    monkeypatch.setattr(transformer, "ROLL_EVERY", 2)
+    save_random_clips(tmp_path, 7)
+    return transformer.Recipe(
+        out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, held_out=2, variants=2, batch=2,
+        own_past_from=0.2, **TRAINED,
+    )  # fmt: skip
+
+
+def load(recipe: transformer.Recipe) -> tuple[list[transformer.Clips], list[transformer.Clips]]:
+    torch.manual_seed(9)
+    encoder = AudioEncoder(TINY.audio).eval()
+    return transformer.load_clips(recipe.clips, encoder, recipe.variants, 1, recipe.held_out)
+
+
+def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
+    def train(recipe: transformer.Recipe) -> DiT:
+        pools, _ = load(recipe)
+        dit, _ = transformer.train(recipe, pools)
+        assert all(pool.rolled for pool in pools)
+        return dit
+
+    assert_killed_equals_straight(train, transformer_recipe, monkeypatch)
+
+
+def test_clips_kept_out_of_training_are_scored(transformer_recipe):
+    (one, two), (held_one, held_two) = load(transformer_recipe)
+    assert [len(pool.latents) for pool in (one, two, held_one, held_two)] == [3, 2, 1, 1]
+    dit, vae = DiT(TINY.dit), TinyVAE(TINY.vae)
+    transformer.start_still(dit)  # predicts the resting picture
+    scores = transformer.score(dit, vae, [held_one, held_two], transformer_recipe.out, 1)
+    for who in ("one person", "two people"):
+        still, film = (scores[f"{who}: error of {what}"] for what in ("the resting picture", "a film, its last second"))
+        assert film == pytest.approx(still, rel=0.02)
+    assert (transformer_recipe.out / "sheet.png").exists()
+
+
+def test_sound_is_heard_again_when_the_encoder_has_changed(transformer_recipe):
+    recordings = torch.randint(-9000, 9000, (1, 70_000), dtype=torch.int16)
+    first, other = AudioEncoder(TINY.audio).eval(), AudioEncoder(TINY.audio).eval()
+    heard = transformer.hear(transformer_recipe.clips, recordings, first, 1, 1)
+    assert torch.equal(transformer.hear(transformer_recipe.clips, recordings, first, 1, 1), heard)
+    assert not torch.equal(transformer.hear(transformer_recipe.clips, recordings, other, 1, 1), heard)
+
+
+# --- all -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_refuses_to_go_on_with_other_settings(audio_recipe):
+    audio_encoder.train(audio_recipe)
+    with pytest.raises(ValueError, match="peak 0.01, now 0.02"):
+        audio_encoder.train(replace(audio_recipe, peak=0.02))
+    audio_encoder.train(replace(audio_recipe, save_every=50))
+
+
+def test_training_can_begin_from_published_weights(autoencoder_recipe, audio_recipe, transformer_recipe):
+    """At a rate of nothing it ends there."""
+    torch.manual_seed(10)
+    parts = {"audio": AudioEncoder(TINY.audio), "dit": DiT(TINY.dit), "vae": TinyVAE(SMALL_VAE)}
+    published = audio_recipe.out / "published.safetensors"
+    save_parts(published, parts, torch.float32)
+    begun = {"init": str(published), "steps": 1, "peak": 0.0}
+    pools, _ = load(transformer_recipe)
+    trained = {
+        "vae": autoencoder.train(replace(autoencoder_recipe, out=published.with_name("vae"), **begun)),
+        "audio": audio_encoder.train(replace(audio_recipe, out=published.with_name("audio"), **begun)),
+        "dit": transformer.train(replace(transformer_recipe, out=published.with_name("dit"), **begun), pools)[0],
+    }
+    for name, part in parts.items():
+        assert equal(part.state_dict(), trained[name].state_dict())
+
+
+def test_weights_to_begin_from_must_fit(tmp_path):
+    save_parts(tmp_path / "other.safetensors", {"vae": TinyVAE(SMALL_VAE)})
+    with pytest.raises(ValueError, match="missing"):
+        warm_start(AudioEncoder(TINY.audio), "audio", str(tmp_path / "other.safetensors"))
+    with pytest.raises(ValueError, match="cannot be read"):
+        warm_start(TinyVAE(SMALL_VAE), "vae", "nowhere.safetensors")
