@@ -25,8 +25,10 @@ COMMANDS = {  # first argument -> module whose main(arguments) does it, and what
     "plan": ("model.plan", "memory, work and frame rate of a preset on given GPUs"),
     "convert": ("model.convert", "released weights into files that load faster"),
     "prepare": ("model.prepare", "make a character from a picture"),
+    "design": ("model.designed", "make a character of a file from the page's designer"),
     "render": ("model.render", "recordings and portraits become films"),
 }
+LOADER = "model.serving:load"  # what workers load; beside `load` it has `prepare`, which makes characters
 SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
 PING_INTERVAL_S, PING_TIMEOUT_S = 3.0, 6.0  # a bot that vanished is noticed within their sum
@@ -79,7 +81,7 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
          "given several times; * allows all (default: only the server's own pages)", action="append")  # fmt: skip
     flag("--log-level", str, default.log_level, "debug, info, warning or error (%(default)s)",
          choices=LOG_LEVELS)  # fmt: skip
-    flag("--loader", str, default.loader, argparse.SUPPRESS)  # tests bring a light model of their own
+    flag("--loader", str, LOADER, argparse.SUPPRESS)  # tests bring a light model of their own
 
     chosen = vars(parser.parse_args(arguments))
     ice_servers = chosen.pop("ice_server") or environment.get("VISAVIS_ICE_SERVER", "").split()
@@ -186,9 +188,10 @@ async def _serve_http(config, listener, pool, info, metrics, stop: asyncio.Event
             info.width, info.height, info.fps, observe=lambda seconds: metrics.stage("encode", seconds)
         ),
     )
+    app = create_app(config, sessions, pool, metrics)
     server = Server(
         uvicorn.Config(
-            create_app(config, sessions, pool, metrics),
+            app,
             ws=SocketProtocol,
             ws_max_size=MAX_SOCKET_FRAME_BYTES,
             ws_per_message_deflate=False,  # media does not shrink, and a compressed frame may hide a huge one
@@ -210,6 +213,7 @@ async def _serve_http(config, listener, pool, info, metrics, stop: asyncio.Event
         await sessions.drain()
         server.should_exit = True
         await serving
+        await app.state.drawing.stop()
 
 
 def _announce(host: str, port: int) -> None:

@@ -70,7 +70,7 @@ export class Expression {
   }
 
   #press(event) {
-    const typing = event.target.closest?.("select, textarea, input:not([type=radio], [type=checkbox], [type=range])");
+    const typing = event.target.closest?.("dialog, select, textarea, input:not([type=radio], [type=checkbox], [type=range])");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !/^[1-9]$/.test(event.key)) return;
     this.#element.emotions.querySelectorAll("button")[event.key - 1]?.click();
   }

@@ -4,6 +4,7 @@
  */
 
 import { Conversation, fetchCharacters } from "./avatar.js";
+import { Designer } from "./designer.js";
 import { Expression } from "./expression.js";
 import { Meter } from "./meter.js";
 import { Portrait, deleteCharacter } from "./portrait.js";
@@ -30,12 +31,8 @@ const expression = new Expression(element, {
   onVoice: (voice) => conversation?.setVoice(voice),
 });
 
-const portrait = new Portrait(element, document.baseURI, {
-  onMade: async ({ name }) => {
-    await listCharacters();
-    element.characters.querySelector(`input[value="${CSS.escape(name)}"]`)?.click();
-  },
-});
+const portrait = new Portrait(element, document.baseURI, { onMade: welcome });
+const designer = new Designer(element, document.baseURI, { onMade: welcome });
 
 /* ---- characters ---- */
 
@@ -61,7 +58,7 @@ async function loadCharacters() {
 }
 
 function showCharacters() {
-  element.characters.replaceChildren(...characters.map(characterChoice), portrait.tile());
+  element.characters.replaceChildren(...characters.map(characterChoice), designer.tile(), portrait.tile());
 }
 
 /** Anew, with the same one chosen if it is still there. */
@@ -72,21 +69,42 @@ async function listCharacters() {
   choose(characters.some(({ name }) => name === chosen) ? chosen : characters[0].name);
 }
 
-function characterChoice({ name, title, picture, own }) {
+/** Somebody new, or somebody who has changed, is spoken with at once. */
+async function welcome({ name }) {
+  await listCharacters();
+  speakWith(name);
+  element.characters.querySelector("input:checked").focus();
+}
+
+function speakWith(name) {
+  choose(name);
+  hideProblem();
+  conversation?.setCharacter(name, expression).catch(showProblem);
+}
+
+function characterChoice({ name, title, picture, own, designed }) {
   const label = document.createElement("label");
   label.className = "character";
   const input = Object.assign(document.createElement("input"), { type: "radio", name: "character", value: name });
   const image = Object.assign(document.createElement("img"), { src: picture, alt: "", width: 96, height: 96 });
   image.addEventListener("error", () => { image.src = PLAIN_TILE; }, { once: true });
   const caption = Object.assign(document.createElement("span"), { textContent: title.split(",")[0] });
-  input.addEventListener("change", () => {
-    choose(name);
-    hideProblem();
-    conversation?.setCharacter(name, expression).catch(showProblem);
-  });
+  input.addEventListener("change", () => speakWith(name));
   label.append(input, image, caption);
+  if (designed) label.append(changeButton(name, caption.textContent));
   if (own) label.append(removeButton(name, caption.textContent));
   return label;
+}
+
+function changeButton(name, title) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "change", title: `Change ${title}` });
+  button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 19l1-4L16.5 4.5a1.9 1.9 0 0 1 2.7 0l.3.3a1.9 1.9 0 0 1 0 2.7L9 18z"/></svg>`;
+  button.ariaLabel = button.title;
+  button.addEventListener("click", (event) => {
+    event.preventDefault(); // the label would choose it
+    designer.change({ name });
+  });
+  return button;
 }
 
 function removeButton(name, title) {
@@ -322,6 +340,16 @@ element.microphone.addEventListener("change", () => {
 });
 
 navigator.mediaDevices?.addEventListener("devicechange", () => microphone && listMicrophones());
+
+// A file that is dropped anywhere is taken in; left alone, the browser would leave the page for it.
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  const file = event.dataTransfer?.files[0];
+  if (!file) return;
+  if (element.designer.open || /json$/i.test(file.type || file.name)) designer.import(file);
+  else portrait.take(file);
+});
 
 addEventListener("pagehide", () => stop({ leaving: true }));
 

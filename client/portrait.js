@@ -3,6 +3,7 @@
  * It knows nothing of conversations: it tells which character was made or deleted.
  */
 
+import { readLines } from "./lines.js";
 import { Problem, problemOf } from "./problem.js";
 
 const TYPES = new Set(["image/png", "image/jpeg", "image/webp"]);
@@ -27,7 +28,7 @@ export class Portrait {
     this.#element = element;
     this.#base = base;
     this.#onMade = onMade;
-    element["portrait-file"].addEventListener("change", () => this.#take(element["portrait-file"].files[0]));
+    element["portrait-file"].addEventListener("change", () => this.take(element["portrait-file"].files[0]));
     element.portrait.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send(element["portrait-send"].value === "anyway");
@@ -45,7 +46,8 @@ export class Portrait {
     return button;
   }
 
-  #take(file) {
+  /** A picture that was chosen, or dropped on the page. */
+  take(file) {
     if (!file) return;
     this.#file = file;
     this.#element["portrait-file"].value = ""; // so that the same file can be chosen again
@@ -84,14 +86,7 @@ export class Portrait {
     url.search = new URLSearchParams({ title: this.#element["portrait-title"].value || "Your picture", anyway });
     const response = await fetch(url, { method: "POST", body: this.#file, headers: { "Content-Type": this.#file.type }, signal });
     if (!response.ok) throw await problemOf(response);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let rest = ""; ; ) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const lines = (rest + value).split("\n");
-      rest = lines.pop();
-      yield* lines.map((line) => JSON.parse(line));
-    }
+    yield* readLines(response);
   }
 
   #made({ character, fit }) {

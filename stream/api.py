@@ -18,8 +18,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from stream import docs, uploads, whip, ws
+from stream import designer, docs, uploads, whip, ws
 from stream.config import ServerConfig
+from stream.drawing import Drawing
 from stream.manager import ServerFull, Sessions, UnknownCharacter
 from stream.metrics import Metrics
 from stream.origin import OriginGuard
@@ -93,7 +94,8 @@ class CharacterView(BaseModel):
     picture: str
     faces: list[str]  # titles, one or more
     emotions: list[str]  # empty where the model shows none
-    own: bool  # uploaded or prepared by the user: it can be deleted
+    own: bool  # uploaded, designed or prepared by the user: it can be deleted
+    designed: bool  # of those, drawn: it can be exported, and changed
 
 
 class Readiness(BaseModel):
@@ -103,7 +105,7 @@ class Readiness(BaseModel):
 
 
 def create_app(config: ServerConfig, sessions: Sessions, pool, metrics: Metrics) -> FastAPI:
-    """The whole application. `pool` and `sessions` are running; the caller stops them."""
+    """The whole application. `pool` and `sessions` are running; the caller stops them, and `app.state.drawing`."""
     app = FastAPI(
         title="Visavis",
         version="0.1.0",
@@ -123,7 +125,8 @@ def create_app(config: ServerConfig, sessions: Sessions, pool, metrics: Metrics)
     _add_sessions(app, config, sessions)
     app.include_router(whip.router(sessions, config.ice_servers, metrics))
     _add_socket(app, sessions, metrics)
-    _add_characters(app, pool, Uploads(pool, Path(config.characters)))
+    app.state.drawing = Drawing()
+    _add_characters(app, pool, Uploads(pool, Path(config.characters)), app.state.drawing)
     _add_operations(app, sessions, pool, metrics)
     _add_page(app)
     return app
@@ -231,18 +234,23 @@ def _add_socket(app: FastAPI, sessions: Sessions, metrics: Metrics) -> None:
             await ws.Connection(socket, session, seats).run()
 
 
-def _add_characters(app: FastAPI, pool, own: Uploads) -> None:
+def _add_characters(app: FastAPI, pool, own: Uploads, drawing: Drawing) -> None:
     def view(name: str) -> dict:
         one = pool.characters[name]
+        designed = own.designed(name)
+        # A designed one may change under its name, and a browser shows again what it has of an address.
+        version = f"?{own.design_file(name).stat().st_mtime_ns}" if designed else ""
         return {
             "name": name,
             "title": one.title,
-            "picture": f"/v1/characters/{name}/picture",
+            "picture": f"/v1/characters/{name}/picture{version}",
             "faces": list(one.faces),
             "emotions": list(pool.info.emotions),
             "own": own.own(name),
+            "designed": designed,
         }
 
+    app.include_router(designer.router(drawing, own, pool, view, _json_body))
     app.include_router(uploads.router(own, view))
 
     @app.get("/v1/characters", tags=["Characters"])
@@ -309,7 +317,7 @@ def _json_body(model: type[BaseModel]) -> dict:
 
 
 def _describe_bodies(openapi: dict) -> dict:
-    for model in (NewSession, SessionChange):
+    for model in (NewSession, SessionChange, *designer.BODIES):
         schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
         openapi["components"]["schemas"] |= schema.pop("$defs", {}) | {model.__name__: schema}
     return openapi

@@ -29,7 +29,9 @@ PATIENCE_S = 120.0
 RETRY_AFTER_S = 3
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 LONGEST_NAME = 32  # of those made from a title
+LONGEST_TITLE = 80
 UNTITLED = "Your picture"
+DESIGN = "design.json"  # in the folder of a character that was drawn: what it was made of
 
 Answer = Preparing | Prepared | NotPrepared
 
@@ -44,6 +46,13 @@ class Uploads:
 
     def own(self, name: str) -> bool:
         return Path(self._pool.characters[name].picture).resolve().parent.parent == self.folder.resolve()
+
+    def design_file(self, name: str) -> Path:
+        return self.folder / name / DESIGN
+
+    def designed(self, name: str) -> bool:
+        """Of the user's own, and drawn: it can be exported, and changed."""
+        return self.own(name) and self.design_file(name).is_file()
 
     def free_name(self, wanted: str | None, title: str) -> str:
         """The name that was asked for, or one made from the title. Raises Problem 422 or 409."""
@@ -109,16 +118,14 @@ def router(uploads: Uploads, view) -> APIRouter:
 
         Answers with a line of JSON for each stage. The last one has stage `done`, with the character and how well the model
         holds it, or stage `refused`, with the reason."""
-        title = title.strip()
-        if not (title.isprintable() and 0 < len(title) <= 80):
-            raise Problem(422, "title: one line of 1 to 80 characters")
+        title = one_line(title)
         portrait = await read_bytes(request, PICTURE_TYPES, MOST_BYTES)
         answers = uploads.begin(uploads.free_name(name, title), title, portrait, faces, anyway)
-        first = await _next(answers)
+        first = await next_answer(answers)
         if isinstance(first, NotPrepared):
             raise Problem(422, first.message)
         return StreamingResponse(
-            _lines(first, answers, view), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
+            lines(first, answers, view), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
         )
 
     @routes.delete("/v1/characters/{name}", status_code=204)
@@ -129,18 +136,28 @@ def router(uploads: Uploads, view) -> APIRouter:
     return routes
 
 
-async def _lines(answer: Answer, answers: asyncio.Queue[Answer], view) -> AsyncIterator[str]:
+def one_line(title: str) -> str:
+    """Raises Problem 422."""
+    title = title.strip()
+    if not (title.isprintable() and 0 < len(title) <= LONGEST_TITLE):
+        raise Problem(422, f"title: one line of 1 to {LONGEST_TITLE} characters")
+    return title
+
+
+async def lines(answer: Answer, answers: asyncio.Queue[Answer], view) -> AsyncIterator[str]:
+    """A line of JSON for each stage, the last one included."""
     while isinstance(answer, Preparing):
         yield json.dumps({"stage": answer.stage}) + "\n"
-        answer = await _next(answers)
+        answer = await next_answer(answers)
     if isinstance(answer, Prepared):
-        told = {"stage": "done", "character": view(answer.character.name), "fit": answer.fit}
+        measured = {"fit": answer.fit} if answer.fit else {}  # a drawn one is the model's own world
+        told = {"stage": "done", "character": view(answer.character.name)} | measured
     else:
         told = {"stage": "refused", "detail": answer.message, "fit": answer.fit}
     yield json.dumps(told) + "\n"
 
 
-async def _next(answers: asyncio.Queue[Answer]) -> Answer:
+async def next_answer(answers: asyncio.Queue[Answer]) -> Answer:
     try:
         return await asyncio.wait_for(answers.get(), PATIENCE_S)
     except TimeoutError:

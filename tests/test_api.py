@@ -252,7 +252,7 @@ async def test_characters_are_listed(http):
     listed = (await http.get("/v1/characters")).json()
     assert listed[0] == {
         "name": "ada", "title": "Ada", "picture": "/v1/characters/ada/picture", "faces": ["Ada"],
-        "emotions": ["neutral", "happy", "sad"], "own": False,
+        "emotions": ["neutral", "happy", "sad"], "own": False, "designed": False,
     }  # fmt: skip
     assert listed[2]["faces"] == ["Uma", "Vito"]
     assert_problem(await http.get("/v1/characters/eve/picture"), 404, "ada, bo")

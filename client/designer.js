@@ -1,0 +1,260 @@
+/**
+ * The character designer: a dialog in which a drawn person is made, kept, exported and imported.
+ * It knows nothing of conversations: it tells which character was made.
+ */
+
+import { DesignControls } from "./design_controls.js";
+import { readLines } from "./lines.js";
+import { Preview } from "./preview.js";
+import { Problem, problemOf } from "./problem.js";
+
+const MOST_FILE_BYTES = 64 * 1024;
+const MOST_UNDONE = 100;
+const STAGES = { latents: "Taking the picture in", writing: "Keeping it" };
+
+export class Designer {
+  #element;
+  #base;
+  #onMade;
+  #controls;
+  #preview;
+  #known = null; // what the server says of looks
+  #look = null;
+  #changing = null; // the name of the kept character that is being changed
+  #undone = [];
+  #lastField = null;
+  #saving = null;
+
+  /** `element` has the page's elements by id. */
+  constructor(element, base, { onMade }) {
+    this.#element = element;
+    this.#base = base;
+    this.#onMade = onMade;
+    this.#controls = new DesignControls(element["design-tabs"], element["design-panels"], {
+      onChange: (field, value, brings) => this.#change(field, value, brings),
+      onLot: (group) => this.#throwDice(group.controls.map(({ field }) => field)),
+    });
+    this.#preview = new Preview(element["design-picture"], (look, size) => this.#draw(look, size), (problem) => this.#tell(problem));
+    element["design-dice"].addEventListener("click", () => this.#throwDice(null));
+    element["design-undo"].addEventListener("click", () => this.#undo());
+    element["design-form"].addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#save(event.submitter?.value === "new" ? null : this.#changing);
+    });
+    element["design-export"].addEventListener("click", () => this.#export());
+    element["design-import"].addEventListener("click", () => element["design-file"].click());
+    element["design-file"].addEventListener("change", () => this.import(element["design-file"].files[0]));
+    element["design-close"].addEventListener("click", () => element.designer.close());
+    element.designer.addEventListener("close", () => this.#saving?.abort());
+  }
+
+  /** The tile that stands behind the characters. */
+  tile() {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "add", id: "design-tile" });
+    button.innerHTML = `<span class="plus" aria-hidden="true"><svg viewBox="0 0 24 24"><path d="M5 19l1-4L16.5 4.5a1.9 1.9 0 0 1 2.7 0l.3.3a1.9 1.9 0 0 1 0 2.7L9 18z"/><path d="M14.5 6.5l3 3"/></svg></span><span>Design one</span>`;
+    button.title = "Draw a character of your own";
+    button.addEventListener("click", () => this.open());
+    return button;
+  }
+
+  /** As it was left, or with somebody by lot. */
+  async open() {
+    if (!(await this.#ready())) return;
+    if (this.#changing) this.#start({ title: "", look: this.#look });
+    if (!this.#look) await this.#throwDice(null);
+  }
+
+  /** Somebody who was designed here before. */
+  async change({ name }) {
+    if (!(await this.#ready())) return;
+    await this.#trying(async () => {
+      const { title, look } = await (await this.#ask(`v1/characters/${encodeURIComponent(name)}/design`)).json();
+      this.#start({ title, look }, name);
+    });
+  }
+
+  /** A file that was exported here or elsewhere. */
+  async import(file) {
+    this.#element["design-file"].value = ""; // so that the same file can be chosen again
+    if (!file || !(await this.#ready())) return;
+    await this.#trying(async () => {
+      if (file.size > MOST_FILE_BYTES) throw new Problem("refused", `${file.name} is no character that Visavis has exported: it is too large.`);
+      const { title, look, changes } = await (await this.#post("v1/designer/import", file)).json();
+      this.#start({ title, look });
+      this.#say(changes.length ? `${title} is here. Some values were out of their range: ${changes.join("; ")}.` : `${title} is here.`);
+    });
+  }
+
+  /** Opens the dialog, and asks once what can be designed. False where nothing can, which is then said. */
+  async #ready() {
+    const { designer, "design-all": all, "design-missing": missing } = this.#element;
+    if (!designer.open) designer.showModal();
+    if (this.#known) return true;
+    this.#say("");
+    try {
+      this.#known = await (await this.#ask("v1/designer")).json();
+      missing.hidden = true;
+      this.#controls.offer(this.#known.groups);
+      this.#element["design-people"].replaceChildren(...this.#known.people.map((one) => this.#person(one)));
+    } catch (problem) {
+      missing.textContent = problem.detail || "The server cannot be reached.";
+      missing.hidden = false;
+    }
+    all.hidden = !this.#known;
+    return this.#known !== null;
+  }
+
+  #person({ name, title, look }) {
+    const button = Object.assign(document.createElement("button"), { type: "button", value: name, title: `Start from ${title}` });
+    const picture = new URL(`v1/characters/${encodeURIComponent(name)}/picture`, this.#base).href;
+    const image = Object.assign(document.createElement("img"), { src: picture, alt: title.split(",")[0], width: 48, height: 48 });
+    image.addEventListener("error", () => { button.hidden = true; }); // this server does not have them
+    button.append(image);
+    button.addEventListener("click", () => this.#replace(look));
+    return button;
+  }
+
+  #start({ title, look }, changing = null) {
+    this.#changing = changing;
+    this.#undone = [];
+    this.#element["design-title"].value = title;
+    this.#say("");
+    this.#put(look);
+  }
+
+  #put(look) {
+    const { "design-undo": undo, "design-save": save, "design-new": anew, "design-key": key, "design-key-colour": colour } = this.#element;
+    this.#look = look;
+    this.#controls.show(look);
+    this.#preview.show(look);
+    undo.disabled = this.#undone.length === 0;
+    save.textContent = this.#changing ? "Save changes" : "Save";
+    anew.hidden = !this.#changing;
+    key.hidden = look.background !== "solid";
+    colour.textContent = look.background_colour;
+  }
+
+  #replace(look, field = null) {
+    if (field === null || field !== this.#lastField) {
+      this.#undone = [...this.#undone, this.#look].slice(-MOST_UNDONE);
+    }
+    this.#lastField = field;
+    this.#say("");
+    this.#put(look);
+  }
+
+  #undo() {
+    this.#lastField = null;
+    const before = this.#undone.pop();
+    if (before) this.#put(before);
+  }
+
+  async #change(field, value, brings) {
+    this.#replace({ ...this.#look, [field]: value }, field);
+    if (!brings.length) return;
+    await this.#trying(async () => {
+      const { look } = await this.#lot(this.#look.species);
+      if (this.#look[field] === value) this.#put({ ...this.#look, ...only(brings, look) });
+    });
+  }
+
+  /** Somebody else, or of the same one only these fields. */
+  async #throwDice(fields) {
+    await this.#trying(async () => {
+      const { look } = await this.#lot(fields && !fields.includes("species") ? this.#look.species : null);
+      const before = this.#look;
+      if (before) this.#replace(fields ? { ...before, ...only(fields, look) } : look);
+      else this.#put(look);
+    });
+  }
+
+  async #lot(species) {
+    return (await this.#post("v1/designer/random", { species })).json();
+  }
+
+  async #draw(look, size) {
+    return (await this.#post("v1/designer/picture", { look, size })).blob();
+  }
+
+  async #save(replace) {
+    const title = this.#element["design-title"].value.trim();
+    if (!title) {
+      this.#say("Give your character a name.", "bad");
+      this.#element["design-title"].focus();
+      return;
+    }
+    const saving = (this.#saving = new AbortController());
+    const query = new URLSearchParams({ title, ...(replace && { replace }) });
+    this.#busy(true);
+    this.#say("Saving");
+    await this.#trying(async () => {
+      const response = await this.#post(`v1/characters/designed?${query}`, { look: this.#look }, saving.signal);
+      for await (const told of readLines(response)) {
+        if (told.stage === "refused") throw new Problem("refused", told.detail);
+        if (told.stage === "done") return this.#kept(told.character);
+        this.#say(STAGES[told.stage] ?? told.stage);
+      }
+      throw new Problem("server-gone", "The server ended before it was done.");
+    });
+    this.#busy(false);
+  }
+
+  #kept(character) {
+    this.#say("");
+    this.#changing = null;
+    this.#look = null; // the next one begins anew
+    this.#element["design-title"].value = "";
+    this.#saving = null;
+    this.#element.designer.close();
+    this.#onMade(character);
+  }
+
+  #export() {
+    const { format, version } = this.#known;
+    const title = this.#element["design-title"].value.trim() || "Unnamed";
+    const text = JSON.stringify({ format, version, title, look: this.#look }, null, 2) + "\n";
+    const file = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    const plain = title.normalize("NFKD").replace(/[^\p{Letter}\p{Number}]+/gu, "-").replace(/^-|-$/g, "").toLowerCase();
+    Object.assign(document.createElement("a"), { href: file, download: `${plain || "character"}.json` }).click();
+    setTimeout(() => URL.revokeObjectURL(file), 10_000);
+  }
+
+  async #trying(action) {
+    try {
+      await action();
+    } catch (problem) {
+      this.#tell(problem);
+    }
+  }
+
+  #tell(problem) {
+    if (problem.name === "AbortError") return;
+    this.#say(problem.detail || "The server cannot be reached.", "bad");
+  }
+
+  #say(text, tone = "") {
+    const { "design-said": said } = this.#element;
+    said.textContent = text;
+    said.dataset.tone = tone;
+  }
+
+  #busy(busy) {
+    for (const one of [this.#element["design-save"], this.#element["design-new"]]) one.disabled = busy;
+  }
+
+  /** A Blob goes as it is, anything else as JSON. */
+  #post(path, content, signal) {
+    const body = content instanceof Blob ? content : JSON.stringify(content);
+    return this.#ask(path, { method: "POST", body, headers: { "Content-Type": "application/json" }, signal });
+  }
+
+  async #ask(path, about = {}) {
+    const response = await fetch(new URL(path, this.#base), { cache: "no-store", ...about });
+    if (!response.ok) throw await problemOf(response);
+    return response;
+  }
+}
+
+function only(fields, look) {
+  return Object.fromEntries(fields.map((field) => [field, look[field]]));
+}

@@ -1,0 +1,64 @@
+"""What the character designer asks of the drawn world: controls, people by lot, pictures. Needs Skia and no networks."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from model.design_controls import groups
+from model.design_file import FORMAT, VERSION, Design, look_of, read
+from model.drawn import Drawn, packed
+from model.world.cast import CHARACTER_TITLES, CHARACTERS
+from model.world.drawing import render
+from model.world.look import CHOICES, Look
+from model.world.pose import Pose
+from model.world.scene import Scene
+
+SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
+SHOWN_SIDE = 512  # of the picture that stands for a character until it moves
+MOST_THROWS = 2000  # of the dice, for one of a species: every twentieth is
+
+
+def controls() -> dict:
+    """Everything a page must know to offer a look's fields, and the shipped people to start from."""
+    people = [{"name": name, "title": CHARACTER_TITLES[name], "look": look.to_dict()} for name, look in CHARACTERS.items()]
+    return {
+        "format": FORMAT, "version": VERSION, "groups": groups(), "defaults": Look().to_dict(), "people": people,
+        "sizes": [SMALLEST_SIDE, LARGEST_SIDE],
+    }  # fmt: skip
+
+
+def drawn_by_lot(seed: int, species: str | None = None) -> dict:
+    """The same look for the same seed; of one species, where that is given. Raises ValueError for an unknown one."""
+    if species is not None and species not in CHOICES["species"]:
+        raise ValueError(f"species is {species!r}; choose one of {', '.join(CHOICES['species'])}")
+    rng = np.random.default_rng(seed)
+    throws = (Look.random(rng) for _ in range(MOST_THROWS))
+    return next(look for look in throws if species in (None, look.species)).to_dict()
+
+
+def picture(look: dict, size: int) -> bytes:
+    """A PNG of size x size. Raises ValueError."""
+    if not SMALLEST_SIDE <= size <= LARGEST_SIDE:
+        raise ValueError(f"size is {size}; it must be a whole number from {SMALLEST_SIDE} to {LARGEST_SIDE}")
+    return _png(look_of(look), size)
+
+
+def imported(text: str) -> dict:
+    """A file's title and look, and what was changed in it. Raises ValueError."""
+    design, changes = read(text)
+    return {"title": design.title, "look": design.look.to_dict(), "changes": list(changes)}
+
+
+def composed(title: str, look: dict, side: int, replaces: bool) -> bytes:
+    """All that a character's folder is made of, as model/drawn.py has it; `side` is the model's. Raises ValueError."""
+    design = Design(title, look_of(look))
+    (box,) = Scene((design.look,)).face_boxes(side)
+    shares = tuple(edge / side for edge in box)
+    return packed(Drawn(design, shares, _png(design.look, side), _png(design.look, SHOWN_SIDE), replaces))
+
+
+def _png(look: Look, size: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(render(look, Pose.neutral(), size)).save(file, "PNG", compress_level=1)  # quick; it does not go far
+    return file.getvalue()
