@@ -4,12 +4,14 @@ Either carries what it needs of the past, so that chunks meet as if they had bee
 is a value that only its decoder understands. Knows nothing of how latents are made.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from model import vae_layers
+from model.carried import Still
 from model.tiny_vae import Memory, TinyVAE
 from model.vae import VAE
 
@@ -18,27 +20,39 @@ STILL_PICTURES = 2  # latents: the first is a single picture, the second is like
 
 
 class Decoder(Protocol):
-    def at_rest(self, latent: Tensor) -> object:
-        """The memory of a session in which the picture of this latent, 1 c 1 h w, has stood still."""
+    def at_rest(self, latent: Tensor, picture: Tensor | None = None) -> object:
+        """The memory of a session in which the picture of this latent, 1 c 1 h w, has stood still. `picture` 1 3 H W is for
+        decoders that carry it along."""
 
     def decode(self, latents: Tensor, memories: list) -> tuple[Tensor, list]:
         """The next latents b c t h w -> pictures b f 3 H W in 0 … 1 (not clamped), and the memories after them."""
+
+
+@dataclass(frozen=True)
+class TinyMemory:
+    layers: Memory
+    still: Still | None = None
 
 
 class TinyDecoder:
     def __init__(self, vae: TinyVAE) -> None:
         self.vae = vae
 
-    def at_rest(self, latent: Tensor) -> Memory:
-        memory: Memory | None = None
+    def at_rest(self, latent: Tensor, picture: Tensor | None = None) -> TinyMemory:
+        layers: Memory | None = None
+        still = None if picture is None else Still(latent[:, :, 0], picture)
         for _ in range(STILL_LATENTS):
-            _, memory = self.vae.decode(latent.transpose(1, 2), memory)
-        return memory
+            _, layers = self.vae.decode(latent.transpose(1, 2), layers, still)
+        return TinyMemory(layers, still)
 
-    def decode(self, latents: Tensor, memories: list[Memory]) -> tuple[Tensor, list[Memory]]:
-        joined = [torch.cat(parts) for parts in zip(*memories, strict=True)]
-        pictures, joined = self.vae.decode(latents.transpose(1, 2), joined)
-        return pictures, [[part[row : row + 1] for part in joined] for row in range(len(memories))]
+    def decode(self, latents: Tensor, memories: list[TinyMemory]) -> tuple[Tensor, list[TinyMemory]]:
+        layers = [torch.cat(parts) for parts in zip(*(memory.layers for memory in memories), strict=True)]
+        stills = [memory.still for memory in memories]
+        still = None
+        if stills[0] is not None:
+            still = Still(torch.cat([one.latents for one in stills]), torch.cat([one.picture for one in stills]))
+        pictures, layers = self.vae.decode(latents.transpose(1, 2), layers, still)
+        return pictures, [TinyMemory([part[row : row + 1] for part in layers], one) for row, one in enumerate(stills)]
 
 
 class FullDecoder:
@@ -48,7 +62,7 @@ class FullDecoder:
     def __init__(self, vae: VAE) -> None:
         self.vae = vae
 
-    def at_rest(self, latent: Tensor) -> vae_layers.Memory:
+    def at_rest(self, latent: Tensor, picture: Tensor | None = None) -> vae_layers.Memory:
         _, memory = self.vae.decode(self._given(latent).expand(-1, -1, STILL_PICTURES, -1, -1))
         return memory
 

@@ -54,8 +54,9 @@ def fit_of(vae: TinyVAE, picture: Image.Image, latents: Tensor, faces: tuple[Sha
     """How well the latents c h w hold the picture they were made of."""
     wanted, memory = _tensor(picture), None
     for _ in range(SETTLED):
-        frames, memory = vae.decode(latents[None, None].to(_dtype(vae)), memory)
-    error = (frames[0, -1].float().clamp(0, 1) - wanted) ** 2
+        # What is carried along is the picture itself, and would always do: what counts is what the model has understood.
+        painted, memory = vae.paint(latents[None, None].to(_dtype(vae)), latents[None].to(_dtype(vae)), memory)
+    error = (painted.paint[0, -1].float().clamp(0, 1) - wanted) ** 2
     height, width = error.shape[1:]
     parts = [
         error[:, int(top * height) : int(bottom * height) + 1, int(left * width) : int(right * width) + 1]

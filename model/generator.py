@@ -127,7 +127,7 @@ class Generator(Live):
             mask.expand(-1, -1, window, -1, -1),
             CachedStream(cache, *self._rope(slice(0, window)), remember=window),
         )  # fmt: skip
-        return State(character, look, 0, 0, 0, self.decoder.at_rest(latent), cache, latent, sound)
+        return State(character, look, 0, 0, 0, self.decoder.at_rest(latent, look.picture), cache, latent, sound)
 
     def _conditions(
         self, looks: list[Look], exp: Tensor, pose: Tensor, sigmas: tuple[float, ...], feelings: Feelings | None = None

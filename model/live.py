@@ -106,7 +106,8 @@ class Live(ABC):
         p = self.preset
         if p.prepared_as:
             return photographed(character, p.spatial_factor, self.still_latents, self.dtype, self.device)
-        return drawn(character, p.dit.text_states_dim, p.dit.text_states_dim_2, self.dtype, self.device)
+        carried = (p.width, p.height) if p.carries else None
+        return drawn(character, p.dit.text_states_dim, p.dit.text_states_dim_2, self.dtype, self.device, carried)
 
     # --- sessions
 

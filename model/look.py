@@ -4,10 +4,12 @@ Small, and shared by all sessions that have the character. Computes none of it: 
 when the character was prepared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from model.character import Character
@@ -24,13 +26,30 @@ class Look:
     mask: Tensor  # 1 n 1 h w, what each sound moves
     prompt: Prompt
     words: int  # how many refined text tokens take part, counted here so that no device is asked for it
+    picture: Tensor | None = None  # the still itself, 1 3 H W float32 in 0 … 1, for decoders that carry it along
 
 
-def drawn(character: Character, text_width: int, pooled_width: int, dtype: torch.dtype, device: torch.device) -> Look:
-    """Of a model that was trained without prompts, on the faces' own places."""
+def drawn(
+    character: Character, text_width: int, pooled_width: int, dtype: torch.dtype, device: torch.device,
+    carried: tuple[int, int] | None = None,
+) -> Look:  # fmt: skip
+    """Of a model that was trained without prompts, on the faces' own places. `carried`: the width and height in which the
+    decoder is to carry the character's picture along.
+
+    Raises ValueError for a picture that cannot be read."""
     states, mask = no_text(1, text_width)
     prompt = Prompt(states, mask, torch.zeros(1, pooled_width))
-    return _look(character.ref_latents[None, :, None], character.face_mask(), prompt, dtype, device)
+    look = _look(character.ref_latents[None, :, None], character.face_mask(), prompt, dtype, device)
+    return replace(look, picture=onto(device, _picture(character, carried))) if carried else look
+
+
+def _picture(character: Character, size: tuple[int, int]) -> Tensor:
+    try:
+        with Image.open(character.picture) as file:
+            picture = file.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    except OSError as problem:
+        raise ValueError(f"the picture of character {character.name} cannot be read: {problem}") from problem
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def photographed(character: Character, factor: int, frames: int, dtype: torch.dtype, device: torch.device) -> Look:

@@ -68,6 +68,11 @@ class Preset:
         return self.vae.spatial_factor if isinstance(self.vae, TinyVAEConfig) else self.vae.spatial_compression_ratio
 
     @property
+    def carries(self) -> bool:
+        """Whether its decoder carries the character's picture along."""
+        return isinstance(self.vae, TinyVAEConfig) and self.vae.carries
+
+    @property
     def latent_size(self) -> tuple[int, int]:
         return self.height // self.spatial_factor, self.width // self.spatial_factor
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from model.carried import Painting, Still, channels, composed, painting
+
 Memory = list[Tensor]
 
 
@@ -30,6 +32,8 @@ class TinyVAEConfig:
     decoder_time_upscale: tuple[bool, ...] = (False, True, True)
     decoder_space_upscale: tuple[bool, ...] = (True, True, True)
     frames_to_trim: int = 3
+    # The decoder also sees the still picture that everything moves from, and carries its pixels along (model/carried.py).
+    carries: bool = False
 
     def __post_init__(self) -> None:
         stages = {len(self.decoder_blocks), len(self.decoder_time_upscale), len(self.decoder_space_upscale)}
@@ -104,7 +108,8 @@ class TinyVAE(nn.Module):
             encoder += [MemBlock(w, w) for _ in range(c.encoder_blocks)]
         self.encoder = nn.Sequential(*encoder, _conv(w, c.latent_channels))
 
-        decoder: list[nn.Module] = [Clamp(), _conv(c.latent_channels, c.decoder_widths[0]), nn.ReLU()]
+        seen = 2 * c.latent_channels if c.carries else c.latent_channels
+        decoder: list[nn.Module] = [Clamp(), _conv(seen, c.decoder_widths[0]), nn.ReLU()]
         stages = zip(
             c.decoder_widths, c.decoder_widths[1:], c.decoder_blocks,
             c.decoder_space_upscale, c.decoder_time_upscale, strict=False,
@@ -113,7 +118,8 @@ class TinyVAE(nn.Module):
             decoder += [MemBlock(i, i) for _ in range(blocks)]
             decoder += [nn.Upsample(scale_factor=2 if grow_space else 1), TGrow(i, 2 if grow_time else 1)]
             decoder += [_conv(i, o, bias=False)]
-        self.decoder = nn.Sequential(*decoder, nn.ReLU(), _conv(c.decoder_widths[-1], pixels))
+        said = channels(c.patch_size) if c.carries else pixels
+        self.decoder = nn.Sequential(*decoder, nn.ReLU(), _conv(c.decoder_widths[-1], said))
 
     def encode(self, frames: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """frames b,f,3,H,W in [0,1] -> latents b,t,c,h,w and the memory for the next call.
@@ -126,12 +132,25 @@ class TinyVAE(nn.Module):
             frames = F.pixel_unshuffle(frames, self.config.patch_size)
         return _run(self.encoder, frames, memory)
 
-    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """latents b,t,c,h,w -> frames b,t*frames_per_latent,3,H,W (not clamped) and the memory for the next call."""
+    def decode(
+        self, latents: Tensor, memory: Memory | None = None, still: Still | None = None
+    ) -> tuple[Tensor, Memory]:
+        """latents b,t,c,h,w -> frames b,t*frames_per_latent,3,H,W (not clamped) and the memory for the next call.
+
+        `still` is what the frames begin from, where the decoder carries it along; frames are then as large as it is."""
+        if self.config.carries:
+            painted, memory = self.paint(latents, still.latents, memory)
+            return composed(painted, still.picture), memory
         frames, memory = _run(self.decoder, latents, memory)
         if self.config.patch_size > 1:
             frames = F.pixel_shuffle(frames, self.config.patch_size)
         return frames, memory
+
+    def paint(self, latents: Tensor, still: Tensor, memory: Memory | None = None) -> tuple[Painting, Memory]:
+        """The same up to where the still picture's pixels are needed; `still` is its latents b,c,h,w."""
+        beside = torch.cat((latents, still[:, None].expand(-1, latents.shape[1], -1, -1, -1)), 2)
+        raw, memory = _run(self.decoder, beside, memory)
+        return painting(raw, self.config.patch_size), memory
 
     def decode_video(self, latents: Tensor) -> Tensor:
         """A whole clip: b,t,c,h,w -> b,f,3,H,W in [0,1], without the first `frames_to_trim` frames."""

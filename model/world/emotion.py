@@ -6,11 +6,11 @@ from .pose import Pose
 
 # Added to a pose at full intensity. The opening of the mouth is left to the voice, or no p would close it.
 EMOTIONS: dict[str, dict[str, float]] = {
-    "happy": {"smile": 1.0, "lids": -0.45, "brow": 0.3, "width": 0.15},
-    "sad": {"smile": -0.85, "slant": 1.0, "lids": -0.3, "brow": 0.1},
+    "happy": {"smile": 1.1, "lids": -0.6, "brow": 0.35, "width": 0.2},
+    "sad": {"smile": -1.0, "slant": 1.1, "lids": -0.5, "brow": -0.1},
     "angry": {"smile": -0.5, "slant": -1.0, "lids": -0.25, "brow": -0.75, "width": 0.1},
-    "surprised": {"brow": 1.5, "lids": 1.0, "slant": 0.15, "width": -0.45, "smile": -0.1},
-    "afraid": {"brow": 0.7, "lids": 0.6, "slant": 0.9, "smile": -0.55, "width": 0.45},
+    "surprised": {"brow": 1.6, "lids": 1.1, "slant": 0.1, "width": -0.55, "round": 0.2},
+    "afraid": {"brow": 0.75, "lids": 0.8, "slant": 1.1, "smile": -0.7, "width": 0.6},
 }
 
 
