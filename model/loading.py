@@ -44,8 +44,8 @@ def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = Non
         raise ValueError(f"the preset {preset} has its weights in the repository; leave {flags} out")
     group = joined(place, torch.device("cpu"))
     audio, dit, vae = AudioEncoder(config.audio), DiT(config.dit, group), TinyVAE(config.vae)
-    load_parts(WEIGHTS / f"{preset}.safetensors", {"audio": audio, "dit": dit, "vae": vae})
-    characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(preset))
+    load_parts(WEIGHTS / f"{config.weights}.safetensors", {"audio": audio, "dit": dit, "vae": vae})
+    characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(config.weights))
     dtype = DTYPES[group.agreed(DTYPES.index(fastest_dtype()))]
     generator = Generator(config, audio, dit, vae, characters, dtype=dtype, emotions=emotions)
     for network in (audio, dit, vae):
@@ -86,7 +86,7 @@ def prepare(
     from model.portrait import read_portrait
     from model.prepare import Order, parse_faces, prepare_embedded  # the detector waits until there is something to detect
 
-    if generator.preset.name != EMBEDDED.name:
+    if generator.preset.weights != EMBEDDED.name:
         raise ValueError(
             f"a character of the preset {generator.preset.name} needs text encoders that a live server does not hold: make "
             f"it with server.py prepare --checkpoint, then start the server again"

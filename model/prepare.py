@@ -84,7 +84,7 @@ def prepare_embedded(order: Order, vae: TinyVAE, folder: Path, tell: Tell, prese
     cut = cut_for(boxes)
     shares = tuple(cut.shares(box) for box in boxes)
     tell("latents")
-    picture = cut_out(order.portrait, cut, preset.width)
+    picture = cut_out(order.portrait, cut, preset.painted[1])
     latents = still_latents(vae, picture)
     tell("fit")
     fit = fit_of(vae, picture, latents, shares)
@@ -187,7 +187,7 @@ def _cut_like(picture: Image.Image, boxes: Sequence[Box], preset: Preset) -> Ima
     faces = _main_faces(faces_of(picture, None), True)
     if len(faces) != len(boxes):
         raise ValueError(f"the portrait has {len(boxes)} faces, and a picture of an emotion {len(faces)}")
-    return cut_out(picture, cut_for(faces), preset.width)
+    return cut_out(picture, cut_for(faces), preset.painted[1])
 
 
 def _shares(box: Box, size: tuple[int, int]) -> FaceShares:

@@ -46,6 +46,10 @@ class Preset:
     # Characters of a full-size preset have prompts and pictures of any person. All such presets share those that were
     # prepared under this name. None: the preset's own characters, drawn like those that it was trained on.
     prepared_as: str | None = None
+    # Pictures are this many times as large as what the decoder paints; the portrait that it carries along fills them.
+    enlargement: float = 1.0
+    # The preset whose weights and characters it shows at another size.
+    shows: str | None = None
 
     def __post_init__(self) -> None:
         latents = self.window.new if self.window else 1
@@ -55,12 +59,24 @@ class Preset:
             )
         if (self.window is None) == (self.dit.causal_window is None):
             raise ValueError("a preset has a window, or causal weights with a window of their own")
-        if self.height % self.picture_multiple or self.width % self.picture_multiple:
+        if self.enlargement != 1 and not self.carries:
+            raise ValueError(f"only a decoder that carries the portrait along can enlarge, got {self.enlargement}")
+        if any(side % self.picture_multiple for side in self.painted):
             raise ValueError(f"sides must be multiples of {self.picture_multiple} pixels, got {self.width}x{self.height}")
 
     @property
     def characters_of(self) -> str:
-        return self.prepared_as or self.name
+        return self.prepared_as or self.weights
+
+    @property
+    def weights(self) -> str:
+        """The preset that its weights are named after."""
+        return self.shows or self.name
+
+    @property
+    def painted(self) -> tuple[int, int]:
+        """Height and width of what the decoder paints."""
+        return round(self.height / self.enlargement), round(self.width / self.enlargement)
 
     @property
     def spatial_factor(self) -> int:
@@ -74,7 +90,8 @@ class Preset:
 
     @property
     def latent_size(self) -> tuple[int, int]:
-        return self.height // self.spatial_factor, self.width // self.spatial_factor
+        height, width = self.painted
+        return height // self.spatial_factor, width // self.spatial_factor
 
     @property
     def picture_multiple(self) -> int:
@@ -123,6 +140,13 @@ EMBEDDED = Preset(
     max_batch=4,
 )
 
+# The same at other sizes: the portrait is carried along in full, only mouth and eyes are painted smaller and enlarged.
+LARGER = tuple(
+    replace(EMBEDDED, name=f"embedded-{side}", width=side, height=side, enlargement=side / EMBEDDED.width, shows="embedded")
+    for side in (384, 512)
+    if EMBEDDED.carries
+)
+
 # The released transformer with its bidirectional weights. Its look-ahead of 120 ms is what a frame's prompt reaches past
 # the frame, and what Whisper's convolutions reach past that.
 HUNYUAN_AVATAR = Preset(
@@ -156,4 +180,4 @@ HUNYUAN_AVATAR_CAUSAL = replace(
     window=None,
 )
 
-PRESETS = {preset.name: preset for preset in (EMBEDDED, HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL)}
+PRESETS = {preset.name: preset for preset in (EMBEDDED, *LARGER, HUNYUAN_AVATAR, HUNYUAN_AVATAR_CAUSAL)}
