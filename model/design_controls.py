@@ -59,11 +59,11 @@ class Group:
 
 _ANIMALS = ("species", tuple(kind for kind in CHOICES["species"] if kind != "person"))
 _NO_HAIR = ("hair", ("bald",))
+_FUR_AND_HAIR = ("skin", "blush", "freckles", "lip_colour", "eye_colour", "hair", "hair_colour", "beard")
 
 GROUPS = (
     Group("style", "Style", (
-        Control("species", "Species", brings=("skin", "blush", "freckles", "lip_colour", "eye_colour", "hair", "hair_colour",
-                                              "beard")),
+        Control("species", "Species", brings=_FUR_AND_HAIR),
         Control("style", "Drawn"),
         Control("closeness", "Framing", ("Upper body", "Portrait")),
     )),
