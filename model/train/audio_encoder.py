@@ -111,9 +111,8 @@ def train(recipe: Recipe) -> AudioEncoder:
         right = (spoken.argmax(-1).flatten() == phones[:, heard].flatten()).float().mean()
         saved = run.record(parts, lips=lip_loss.item(), phones=phone_loss.item(), accuracy=right.item())
         if saved and not run.finished:
-            scores = score(encoder, reader, unseen)
-            logging.info("unseen voices: %s", {name: round(value, 3) for name, value in scores.items()})
-    run.report(**score(encoder, reader, unseen))
+            run.note(score(encoder, reader, unseen))
+    run.report(score(encoder, reader, unseen))
     return encoder
 
 

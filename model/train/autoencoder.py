@@ -178,9 +178,8 @@ def train(recipe: Recipe) -> TinyVAE:
         optimiser.step()
         mse = F.mse_loss(made, true).item()
         if run.record(parts, loss=loss.item(), mse=mse, variance=variance.mean().item()) and not run.finished:
-            scores = sheet(vae, held_out, recipe.out)
-            logging.info("held out: %s", {name: round(value, 3) for name, value in scores.items()})
-    run.report(**sheet(vae, held_out, recipe.out))
+            run.note(sheet(vae, held_out, recipe.out))
+    run.report(sheet(vae, held_out, recipe.out))
     return vae
 
 

@@ -201,7 +201,7 @@ def main() -> None:
     about = {name: getattr(recipe, name) for name in decided} | {"speech_s": corpus.duration_s}
     vae = None if recipe.film_only else load_vae(recipe.autoencoder)
     keep_to(recipe.out / "clips.json", about | ({"autoencoder": fingerprint(*vae.state_dict().values())} if vae else {}))
-    if vae and part == 0:
+    if vae and part == 0 and not (recipe.out / EMOTION_FILE).exists():
         save_whole({"emotions": emotion_latents(vae, recipe.seed)}, recipe.out / EMOTION_FILE)
     paths = [recipe.out / f"{index:05d}.safetensors" for index in range(recipe.count)]
     began_s, made = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""The curves of a training run as a picture: one small panel for each column of its curves.csv."""
+"""The curves of a training run as a picture: one small panel for each column of a table of them."""
 
 import csv
 import logging
@@ -11,7 +11,7 @@ SMOOTHED_OVER = 10  # rows of the log
 
 
 def draw_curves(table: Path) -> None:
-    """Draws curves.png beside the table, if there are rows to draw and matplotlib (the dev extra) to draw them with."""
+    """Draws a picture beside the table, if there are rows to draw and matplotlib (the dev extra) to draw them with."""
     if not _can_draw() or not table.exists():
         return
     from matplotlib.figure import Figure
@@ -25,10 +25,10 @@ def draw_curves(table: Path) -> None:
     for place, name in enumerate(names, 1):
         panel, values = figure.add_subplot(lines, COLUMNS, place), [float(row[name]) for row in rows]
         panel.plot(steps, values, color="0.75", linewidth=0.8)
-        panel.plot(steps, _smooth(values), color="tab:blue")
+        panel.plot(steps, _smooth(values), color="tab:blue", marker="." if len(steps) < 20 else "")
         panel.set_title(f"{name}: {values[-1]:.4g}", fontsize=10)
         panel.grid(alpha=0.3)
-        if min(values) > 0:
+        if 0 < 5 * min(values) < max(values):
             panel.set_yscale("log")
     figure.supxlabel(f"step, {rows[-1]['minutes']} minutes in all", fontsize=9)
     figure.savefig(table.with_suffix(".png"), dpi=90)
@@ -44,6 +44,6 @@ def _can_draw() -> bool:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        logging.getLogger(__name__).warning("no curves.png: it takes matplotlib (pip install -e '.[dev]')")
+        logging.getLogger(__name__).warning("curves are not drawn: that takes matplotlib (pip install -e '.[dev]')")
         return False
     return True

@@ -35,7 +35,7 @@ class Plan(Protocol):
 
 
 class Run:
-    """`runs/<stage>/`: checkpoint.pt (weights, optimiser, step), curves.csv and .png, scores.json and .md."""
+    """`runs/<stage>/`: checkpoint.pt (weights, optimiser, step), curves.csv, held_out.csv, pictures of both, scores."""
 
     def __init__(self, plan: Plan, **data: int | float | str) -> None:
         """`data` are figures of what is learned from; like the settings, they must not change under a run."""
@@ -63,7 +63,6 @@ class Run:
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         self.step, self.spent_s, self._sums, self._count = (saved[name] for name in ("step", "spent_s", "sums", "count"))
-        self._forget_later_curves()
         log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
 
     @property
@@ -95,8 +94,16 @@ class Run:
         draw_curves(self.folder / "curves.csv")
         return True
 
-    def report(self, **scores: float) -> None:
+    def note(self, scores: dict[str, float]) -> None:
+        """How good it is now, on what nothing is learned from."""
+        row = {name: round(value, 4) for name, value in scores.items()}
+        self._append("held_out.csv", {"step": self.step, "minutes": round(self.spent_s / 60, 2)} | row)
+        draw_curves(self.folder / "held_out.csv")
+        log.info("%s, step %d: %s", self.folder.name, self.step, json.dumps(row))
+
+    def report(self, scores: dict[str, float]) -> None:
         """The run's last word: how good it is, what it took."""
+        self.note(scores)
         took = {"steps": self.step, "seconds a step": self.spent_s / max(1, self.step), "hours": self.spent_s / 3600}
         write_scores(self.folder, scores, took)
 
@@ -104,7 +111,7 @@ class Run:
         row = {"step": self.step, "minutes": round(self._so_far_s() / 60, 2)}
         row |= {name: round(total / self._count, 5) for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
-        self._append(row)
+        self._append("curves.csv", row)
         log.info("%s %s", self.folder.name, json.dumps(row))
 
     def _so_far_s(self) -> float:
@@ -121,22 +128,17 @@ class Run:
         torch.save(state, path.with_suffix(".new"))
         os.replace(path.with_suffix(".new"), path)
 
-    def _append(self, row: dict) -> None:
-        path = self.folder / "curves.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
-    def _forget_later_curves(self) -> None:
-        """What was logged after the checkpoint is about to be logged again."""
-        path = self.folder / "curves.csv"
+    def _append(self, table: str, row: dict) -> None:
+        """A step that is done again after a kill takes the place of what was written of it before."""
+        path, rows = self.folder / table, []
         if path.exists():
-            head, *rows = path.read_text().splitlines()
-            kept = [row for row in rows if int(row.partition(",")[0]) <= self.step]
-            path.write_text("\n".join([head, *kept]) + "\n")
+            with path.open(newline="") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["step"]) < row["step"]]
+        with path.with_suffix(".new").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows([*rows, row])
+        os.replace(path.with_suffix(".new"), path)
 
 
 def learning_rate(progress: float, peak: float, warm: float = 0.02, floor: float = 0.05) -> float:

@@ -122,7 +122,7 @@ class Clips:
     def batch(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         clip = rng.integers(len(self.latents), size=size)
         start = rng.integers(0, self.latents.shape[1] - length + 1, size=size)
-        for row in np.flatnonzero(rng.random(size) < CHANGE_SHARE):
+        for row in np.flatnonzero(rng.random(size) < (CHANGE_SHARE if len(self.changes) else 0)):
             clip[row], at = self.changes[rng.integers(len(self.changes))]
             start[row] = np.clip(at - rng.integers(-3, length), 0, self.latents.shape[1] - length)
         batch = self.cut(rng, clip, start, length)
@@ -410,7 +410,7 @@ def main() -> None:
     encoder, vae = load_encoder(recipe.audio_encoder), load_vae(recipe.autoencoder)
     pools, held_out = load_clips(recipe.clips, encoder, recipe.variants, recipe.seed, recipe.held_out)
     dit, run = train(recipe, pools)
-    run.report(**score(dit, vae, held_out, recipe.out, recipe.seed))
+    run.report(score(dit, vae, held_out, recipe.out, recipe.seed))
 
 
 if __name__ == "__main__":
