@@ -10,15 +10,23 @@ export class DesignControls {
   #panels;
   #onChange;
   #onLot;
+  #onTab;
   #controls = []; // {field, hidden, element, show(look)}
 
-  /** `onChange(field, value, brings)` for one field; `onLot(group)` when a group is to be drawn by lot. */
-  constructor(tabs, panels, { onChange, onLot }) {
+  /** `onChange(field, value, brings)` for one field; `onLot(group)` when a group is to be drawn by lot; `onTab()` when others are on screen. */
+  constructor(tabs, panels, { onChange, onLot, onTab }) {
+    this.#onTab = onTab;
     this.#tabs = tabs;
     this.#panels = panels;
     this.#onChange = onChange;
     this.#onLot = onLot;
     tabs.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  /** The choices on screen, for pictures of them: [{field, show(url)}], where url has all values side by side. */
+  pictured() {
+    const shown = this.#controls.filter(({ element, picture }) => picture && element.offsetParent);
+    return shown.map(({ field, picture }) => ({ field, show: picture }));
   }
 
   offer(groups) {
@@ -64,7 +72,9 @@ export class DesignControls {
       tab.setAttribute("aria-selected", open);
       tab.tabIndex = open ? 0 : -1;
       document.getElementById(tab.getAttribute("aria-controls")).hidden = !open;
+      if (open) tab.scrollIntoView({ block: "nearest", inline: "center" }); // on a narrow page they are one long row
     }
+    this.#onTab();
   }
 
   #walk(event) {
@@ -80,9 +90,10 @@ export class DesignControls {
 
   #control(control) {
     const change = (value) => this.#onChange(control.field, value, control.brings);
-    const { element, show } = KINDS[control.kind](control, change);
-    element.classList.add("dial", control.kind);
-    this.#controls.push({ ...control, element, show });
+    const made = KINDS[control.kind](control, change);
+    made.element.classList.add("dial", control.kind);
+    this.#controls.push({ ...control, ...made });
+    const { element } = made;
     return element;
   }
 }
@@ -108,17 +119,24 @@ const KINDS = {
 
   choice({ field, label, options }, change) {
     const element = make("fieldset");
-    const row = make("div", { className: "pills" });
-    const inputs = options.map(({ value, label: text }) => {
-      const pill = make("label");
+    const row = make("div", { className: "choices" });
+    const inputs = options.map(({ value, label: text }, index) => {
+      const choice = make("label");
       const input = make("input", { type: "radio", name: `design-${field}`, value });
+      const shown = make("i", { ariaHidden: "true" });
+      shown.style.setProperty("--place", options.length > 1 ? index / (options.length - 1) : 0);
       input.addEventListener("change", () => change(value));
-      pill.append(input, make("span", { textContent: text }));
-      row.append(pill);
+      choice.append(input, shown, make("span", { textContent: text }));
+      row.append(choice);
       return input;
     });
+    row.style.setProperty("--count", options.length);
     element.append(make("legend", { className: "dial-name", textContent: label }), row);
-    return { element, show: (look) => inputs.forEach((input) => { input.checked = input.value === look[field]; }) };
+    return {
+      element,
+      show: (look) => inputs.forEach((input) => { input.checked = input.value === look[field]; }),
+      picture: (url) => row.style.setProperty("--pictures", `url(${url})`),
+    };
   },
 
   colour({ field, label, swatches }, change) {

@@ -4,12 +4,14 @@
  */
 
 import { DesignControls } from "./design_controls.js";
+import { capitalised, emotionIcon } from "./expression.js";
 import { readLines } from "./lines.js";
 import { Preview } from "./preview.js";
 import { Problem, problemOf } from "./problem.js";
 
 const MOST_FILE_BYTES = 64 * 1024;
 const MOST_UNDONE = 100;
+const CHOICE_SIZE = 144; // twice what is shown
 const STAGES = { latents: "Taking the picture in", writing: "Keeping it" };
 
 export class Designer {
@@ -24,6 +26,9 @@ export class Designer {
   #undone = [];
   #lastField = null;
   #saving = null;
+  #feeling = null; // the emotion of the preview
+  #picturing = false;
+  #pictured = new Map(); // field -> {about, url}: pictures of its choices, and for which look
 
   /** `element` has the page's elements by id. */
   constructor(element, base, { onMade }) {
@@ -33,8 +38,13 @@ export class Designer {
     this.#controls = new DesignControls(element["design-tabs"], element["design-panels"], {
       onChange: (field, value, brings) => this.#change(field, value, brings),
       onLot: (group) => this.#throwDice(group.controls.map(({ field }) => field)),
+      onTab: () => this.#pictureChoices(),
     });
-    this.#preview = new Preview(element["design-picture"], (look, size) => this.#draw(look, size), (problem) => this.#tell(problem));
+    this.#preview = new Preview(element["design-picture"], {
+      draw: (look, size) => this.#picture("picture", { look, size, emotion: this.#feeling }),
+      onProblem: (problem) => this.#tell(problem),
+      onSettled: () => this.#pictureChoices(),
+    });
     element["design-dice"].addEventListener("click", () => this.#throwDice(null));
     element["design-undo"].addEventListener("click", () => this.#undo());
     element["design-form"].addEventListener("submit", (event) => {
@@ -88,13 +98,18 @@ export class Designer {
   /** Opens the dialog, and asks once what can be designed. False where nothing can, which is then said. */
   async #ready() {
     const { designer, "design-all": all, "design-missing": missing } = this.#element;
-    if (!designer.open) designer.showModal();
+    if (!designer.open) {
+      designer.showModal();
+      designer.focus(); // not its first button, which closes it
+    }
     if (this.#known) return true;
     this.#say("");
     try {
       this.#known = await (await this.#ask("v1/designer")).json();
       missing.hidden = true;
       this.#controls.offer(this.#known.groups);
+      this.#element["design-feelings"].replaceChildren(...this.#known.emotions.map((name) => this.#feelingButton(name)));
+      this.#feel(this.#known.emotions[0]);
       this.#element["design-people"].replaceChildren(...this.#known.people.map((one) => this.#person(one)));
     } catch (problem) {
       missing.textContent = problem.detail || "The server cannot be reached.";
@@ -172,8 +187,46 @@ export class Designer {
     return (await this.#post("v1/designer/random", { species })).json();
   }
 
-  async #draw(look, size) {
-    return (await this.#post("v1/designer/picture", { look, size })).blob();
+  async #picture(what, about) {
+    return (await this.#post(`v1/designer/${what}`, about)).blob();
+  }
+
+  /** Each choice on screen gets pictures of what it would look like, while nothing moves. */
+  async #pictureChoices() {
+    if (!this.#look || this.#picturing) return;
+    this.#picturing = true;
+    for (let next; this.#preview.settled && (next = this.#controls.pictured().find(({ field }) => this.#outdated(field))); ) {
+      const { field, show } = next;
+      const about = this.#others(field);
+      const url = await this.#picture("choices", { look: this.#look, field, size: CHOICE_SIZE }).then(URL.createObjectURL, () => null);
+      if (!url) break;
+      show(url);
+      URL.revokeObjectURL(this.#pictured.get(field)?.url);
+      this.#pictured.set(field, { about, url });
+    }
+    this.#picturing = false;
+  }
+
+  #outdated(field) {
+    return this.#pictured.get(field)?.about !== this.#others(field);
+  }
+
+  /** What the pictures of a field's choices depend on: all the others. */
+  #others(field) {
+    return JSON.stringify({ ...this.#look, [field]: null });
+  }
+
+  #feelingButton(name) {
+    const button = Object.assign(document.createElement("button"), { type: "button", value: name, title: capitalised(name), ariaLabel: capitalised(name) });
+    button.innerHTML = emotionIcon(name);
+    button.addEventListener("click", () => this.#feel(name));
+    return button;
+  }
+
+  #feel(name) {
+    this.#feeling = name;
+    for (const button of this.#element["design-feelings"].children) button.setAttribute("aria-pressed", button.value === name);
+    if (this.#look) this.#preview.show(this.#look);
   }
 
   async #save(replace) {

@@ -14,6 +14,15 @@ const FEATURES = {
 const NEUTRAL = "neutral"; // of which there is no more or less
 const MOST_KEYS = 9;
 
+/** The drawing that stands for an emotion. */
+export function emotionIcon(name) {
+  return `<svg viewBox="0 0 32 32" aria-hidden="true"><circle class="head" cx="16" cy="16" r="14"/><circle cx="11" cy="13.5" r="1.7"/><circle cx="21" cy="13.5" r="1.7"/><path d="${FEATURES[name] ?? FEATURES.neutral}"/></svg>`;
+}
+
+export function capitalised(name) {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
 export class Expression {
   /** {name, intensity}, or null where the character shows no emotions. */
   emotion = null;
@@ -47,9 +56,8 @@ export class Expression {
 
   #button(name, index) {
     const button = Object.assign(document.createElement("button"), { type: "button", className: "emotion", value: name });
-    const label = name.charAt(0).toUpperCase() + name.slice(1);
-    button.innerHTML = `<svg viewBox="0 0 32 32" aria-hidden="true"><circle class="head" cx="16" cy="16" r="14"/><circle cx="11" cy="13.5" r="1.7"/><circle cx="21" cy="13.5" r="1.7"/><path d="${FEATURES[name] ?? FEATURES.neutral}"/></svg>`;
-    button.append(Object.assign(document.createElement("span"), { textContent: label }));
+    button.innerHTML = emotionIcon(name);
+    button.append(Object.assign(document.createElement("span"), { textContent: capitalised(name) }));
     if (index < MOST_KEYS) {
       button.append(Object.assign(document.createElement("kbd"), { textContent: index + 1, ariaHidden: "true" }));
       button.setAttribute("aria-keyshortcuts", index + 1);

@@ -11,20 +11,28 @@ export class Preview {
   #image;
   #draw;
   #onProblem;
+  #onSettled;
   #wanted = null;
   #drawing = false;
   #settling = 0;
 
-  /** `draw(look, size)` gives a Blob; what it throws is told. */
-  constructor(image, draw, onProblem) {
+  /** `draw(look, size)` gives a Blob; what it throws is told. `onSettled` is called when the last look is on screen. */
+  constructor(image, { draw, onProblem, onSettled }) {
     this.#image = image;
     this.#draw = draw;
     this.#onProblem = onProblem;
+    this.#onSettled = onSettled;
+  }
+
+  /** Nothing is moving, or about to be drawn. */
+  get settled() {
+    return this.#image.ariaBusy === "false";
   }
 
   show(look) {
+    this.#image.ariaBusy = "true";
     clearTimeout(this.#settling);
-    this.#settling = setTimeout(() => this.#want(look, fullSize(this.#image)), SETTLE_MS);
+    this.#settling = setTimeout(() => this.#settle(look), SETTLE_MS);
     this.#want(look, QUICK_SIZE);
   }
 
@@ -38,6 +46,14 @@ export class Preview {
       await this.#draw(look, size).then((picture) => this.#put(picture), this.#onProblem);
     }
     this.#drawing = false;
+    if (this.#settling) return;
+    this.#image.ariaBusy = "false";
+    this.#onSettled();
+  }
+
+  #settle(look) {
+    this.#settling = 0;
+    this.#want(look, fullSize(this.#image));
   }
 
   /** The old picture stays until the new one is there. */

@@ -50,8 +50,10 @@ def _answerer() -> Callable[[dict], Answer]:
                 return designing.controls(), b""
             case {"ask": "lot", "seed": seed, "species": species}:
                 return {"seed": seed, "look": designing.drawn_by_lot(seed, species)}, b""
-            case {"ask": "picture", "look": look, "size": size}:
-                return {}, designing.picture(look, size)
+            case {"ask": "picture", "look": look, "size": size, "emotion": emotion}:
+                return {}, designing.picture(look, size, emotion)
+            case {"ask": "choices", "look": look, "field": field, "size": size}:
+                return {}, designing.choices(look, field, size)
             case {"ask": "import", "text": text}:
                 return designing.imported(text), b""
             case {"ask": "compose", "title": title, "look": look, "side": side, "replaces": replaces}:

@@ -20,17 +20,30 @@ from stream.request import MAX_JSON_BYTES, read_json, read_text
 from stream.uploads import RETRY_AFTER_S, Uploads, lines, next_answer, one_line
 
 Look = dict[str, Any]  # judged where it is drawn
-PNG_HEADERS = {"Cache-Control": "no-store"}
-MOST_SIDE = 1024
+NO_STORE = {"Cache-Control": "no-store"}
+PICTURE = {"response_class": Response, "responses": {200: {"content": {"image/png": {}}}}}
+LEAST_SIDE, MOST_SIDE = 64, 1024
+MOST_CHOICE_SIDE = 192  # of many in one picture
 
 
 class PictureWish(BaseModel):
-    """How somebody looks, and the side of the picture in pixels."""
+    """How somebody looks and feels, and the side of the picture in pixels."""
 
     model_config = ConfigDict(extra="forbid")
 
     look: Look
-    size: Annotated[int, Field(ge=64, le=MOST_SIDE)] = 512
+    size: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)] = 512
+    emotion: str = "neutral"
+
+
+class ChoicesWish(BaseModel):
+    """How somebody looks, the field that is to be shown with all it may be, and the side of each picture in pixels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    look: Look
+    field: str
+    size: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_CHOICE_SIDE)] = 128
 
 
 class Lot(BaseModel):
@@ -50,7 +63,7 @@ class Drawn(BaseModel):
     look: Look
 
 
-BODIES = (PictureWish, Lot, Drawn)
+BODIES = (PictureWish, ChoicesWish, Lot, Drawn)
 
 
 def router(draw: Drawing, uploads: Uploads, pool, view, json_body) -> APIRouter:
@@ -72,13 +85,19 @@ def router(draw: Drawing, uploads: Uploads, pool, view, json_body) -> APIRouter:
         answer, _ = await _asked(draw, {"ask": "lot", "seed": seed, "species": wish.species})
         return answer
 
-    @routes.post("/v1/designer/picture", openapi_extra=json_body(PictureWish), response_class=Response,
-                 responses={200: {"content": {"image/png": {}}}})  # fmt: skip
+    @routes.post("/v1/designer/picture", openapi_extra=json_body(PictureWish), **PICTURE)
     async def picture(request: Request) -> Response:
         """A PNG of a look. What is not given has its default; 422 names the field, its value and what is allowed."""
         wish = await read_json(request, PictureWish)
-        _, png = await _asked(draw, {"ask": "picture", "look": wish.look, "size": wish.size})
-        return Response(png, media_type="image/png", headers=PNG_HEADERS)
+        _, png = await _asked(draw, {"ask": "picture"} | wish.model_dump())
+        return Response(png, media_type="image/png", headers=NO_STORE)
+
+    @routes.post("/v1/designer/choices", openapi_extra=json_body(ChoicesWish), **PICTURE)
+    async def choices(request: Request) -> Response:
+        """A PNG with the same look for each value that one field may have, side by side in the order of the controls."""
+        wish = await read_json(request, ChoicesWish)
+        _, png = await _asked(draw, {"ask": "choices"} | wish.model_dump())
+        return Response(png, media_type="image/png", headers=NO_STORE)
 
     @routes.post("/v1/designer/import", openapi_extra=_file_body())
     async def read_file(request: Request) -> dict[str, Any]:
@@ -106,9 +125,7 @@ def router(draw: Drawing, uploads: Uploads, pool, view, json_body) -> APIRouter:
         first = await next_answer(answers)
         if isinstance(first, NotPrepared):
             raise Problem(422, first.message)
-        return StreamingResponse(
-            lines(first, answers, view), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"}
-        )
+        return StreamingResponse(lines(first, answers, view), media_type="application/x-ndjson", headers=NO_STORE)
 
     @routes.get("/v1/characters/{name}/design")
     async def design(name: str) -> Response:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -16,7 +17,7 @@ from model.loading import load
 from model.serving import prepare
 from model.world.cast import CHARACTERS
 from model.world.drawing import face_box, render
-from model.world.look import Look
+from model.world.look import CHOICES, Look
 from model.world.pose import Pose
 from tests.live_server import live_server
 
@@ -70,6 +71,22 @@ def test_a_picture_is_the_worlds_own(http):
     assert np.array_equal(drawn, render(Look.from_dict(FOX), Pose.neutral(), 200))
 
 
+def test_a_picture_shows_an_emotion(http):
+    pictures = [
+        http.post("/v1/designer/picture", json={"look": FOX, "size": 128, "emotion": emotion}).content
+        for emotion in http.get("/v1/designer").json()["emotions"]
+    ]
+    assert len(set(pictures)) == len(pictures) == 6
+
+
+def test_the_choices_of_a_field_stand_side_by_side(http):
+    response = http.post("/v1/designer/choices", json={"look": FOX, "field": "hat", "size": 64})
+    drawn = np.array(Image.open(io.BytesIO(response.content)))
+    look = Look.from_dict(FOX | {"closeness": 1.0})
+    expected = [render(replace(look, hat=hat), Pose.neutral(), 64) for hat in CHOICES["hat"]]
+    assert np.array_equal(drawn, np.hstack(expected))
+
+
 def test_one_colour_behind_is_exactly_that_colour(http):
     look = {"background": "solid", "background_colour": "#00b140"}
     drawn = np.array(Image.open(io.BytesIO(http.post("/v1/designer/picture", json={"look": look}).content)))
@@ -115,6 +132,10 @@ def test_a_number_that_is_none_is_refused(http):
         ("/v1/designer/picture", '{"look": 1}', 422, "look"),
         ("/v1/designer/picture", '{"look": {}, "size": 5000}', 422, "size"),
         ("/v1/designer/picture", '{"look": {}, "colour": 1}', 422, "colour"),
+        ("/v1/designer/picture", '{"look": {}, "emotion": "bored"}', 422, "neutral"),
+        ("/v1/designer/choices", '{"look": {}, "field": "jaw"}', 422, "hair"),
+        ("/v1/designer/choices", '{"look": {"jaw": 2}, "field": "hat"}', 422, "jaw is 2"),
+        ("/v1/designer/choices", '{"look": {}, "field": "hat", "size": 1000}', 422, "size"),
         ("/v1/designer/random", '{"seed": -1}', 422, "seed"),
         ("/v1/designer/random", '{"species": "yeti"}', 422, "person, cat"),
         ("/v1/designer/import", " " * 70_000, 413, "larger"),

@@ -60,10 +60,10 @@ async def gone(pid: int) -> bool:
 
 async def test_it_draws_and_says_what_it_cannot_draw():
     async with drawing() as one:
-        _, png = await one.ask({"ask": "picture", "look": {"species": "fox"}, "size": 96})
+        _, png = await one.ask({"ask": "picture", "look": {"species": "fox"}, "size": 96, "emotion": "sad"})
         assert Image.open(io.BytesIO(png)).size == (96, 96)
         with pytest.raises(Refused, match="jaw is 7; it must be a number from 0"):
-            await one.ask({"ask": "picture", "look": {"jaw": 7}, "size": 96})
+            await one.ask({"ask": "picture", "look": {"jaw": 7}, "size": 96, "emotion": "sad"})
         answer, _ = await one.ask({"ask": "lot", "seed": 5, "species": "bear"})
         assert answer["look"]["species"] == "bear"
         assert (await one.ask({"ask": "lot", "seed": 5, "species": "bear"}))[0] == answer
