@@ -78,7 +78,7 @@ def test_a_day_old_stream_costs_and_holds_what_a_new_one_does(generator):
     sizes = []
     for start in (10, 10**6):
         frames, state = run(generator, windows, chunk_index=start)
-        tensors = (state.cache.keys, state.cache.context_keys, state.cache.context_values, *state.memory)
+        tensors = (state.cache.keys, state.cache.context_keys, state.cache.context_values, *state.memory.layers)
         sizes.append([t.shape for t in tensors])
         assert state.chunk_index == start + 5 and frames.std() > 0
         assert all(torch.isfinite(t).all() for t in tensors)
