@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model.audio import AudioEncoder
 from model.dit import DiT
 from model.tiny_vae import TinyVAE, TinyVAEConfig
 from model.train import audio_encoder, autoencoder, clips, transformer
+from model.train.augment import AugmentConfig
 from model.train.run import Run
 from model.train.speech import Clip
 from model.train.warm import warm_start
@@ -102,7 +103,7 @@ class Noise:
 
     duration_s = 60.0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: AugmentConfig | None = None) -> None:
         pass
 
     def sample(self, rng: np.random.Generator, seconds: float, augmented: bool) -> Clip:
@@ -134,6 +135,49 @@ def test_scores_say_how_good_and_on_which_machine(audio_recipe):
     assert (audio_recipe.out / "curves.png").exists() and (audio_recipe.out / "held_out.png").exists()
 
 
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clips_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "EMBEDDED", TINY)
+    monkeypatch.setattr(clips, "Corpus", Noise)
+    monkeypatch.setattr(clips, "REFERENCES", 1)
+    monkeypatch.setattr(clips, "SECONDS", 1.28)
+    torch.manual_seed(11)
+    torch.save({"vae": TinyVAE(TINY.vae).state_dict()}, tmp_path / "checkpoint.pt")
+    return clips.Recipe(
+        out=tmp_path / "clips", autoencoder=tmp_path / "checkpoint.pt", speech=tmp_path, count=2, seed=3, shipped=0.5,
+        pairs=0.5, cut=0.2, felt=0.5, changing=0.5, part="0/1", film_only=False,
+    )  # fmt: skip
+
+
+def test_clips_made_in_parts_and_after_a_kill_are_those_made_at_once(clips_recipe, monkeypatch):
+    clips.make(clips_recipe)
+    scattered = replace(clips_recipe, out=clips_recipe.out.with_name("scattered"))
+    clips.make(replace(scattered, part="1/2"))
+
+    def deadly(vae, film):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clips, "encode_film", deadly)
+        with pytest.raises(Killed):
+            clips.make(scattered)
+    clips.make(scattered)
+    for name in ("00000.safetensors", "00001.safetensors", clips.EMOTION_FILE):
+        one, other = load_file(clips_recipe.out / name), load_file(scattered.out / name)
+        assert equal(one, other)
+    assert json.loads((scattered.out / "scores.json").read_text())["scores"]["clips"] == 2
+    assert (scattered.out / "sheet.png").exists() and not list(scattered.out.glob("*.film"))
+
+
+def test_a_folder_of_clips_refuses_others(clips_recipe):
+    clips.make(replace(clips_recipe, count=1, film_only=True))
+    with pytest.raises(ValueError, match="pairs 0.5, now 0.1"):
+        clips.make(replace(clips_recipe, pairs=0.1))
+
+
 # --- transformer -----------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +191,7 @@ def save_random_clips(folder: Path, count: int) -> None:
         clip = {
             "latents": torch.randn(frames // 2, 4, 4, 4).half(),
             "reference": torch.randn(4, 4, 4).half(),
+            "still": torch.randint(256, (32, 32, 3), dtype=torch.uint8),
             "exp": torch.randn(frames // 2, 4),
             "pose": torch.randn(frames // 2, 4),
             "pcm": torch.randint(-9000, 9000, (people, samples), dtype=torch.int16),

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.audio import SAMPLE_RATE
+from model.carried import Still
 from model.motion import motion_inputs
 from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
@@ -117,8 +118,8 @@ def _mouth(sound: Clip) -> np.ndarray:
 
 
 def encode_film(vae: TinyVAE, film: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same with latents t c h w and reference latents c h w (float16) in place of pictures."""
-    rest = {name: tensor for name, tensor in film.items() if name not in ("frames", "still")}
+    """The same with latents t c h w and reference latents c h w (float16) in place of the frames."""
+    rest = {name: tensor for name, tensor in film.items() if name != "frames"}
     return rest | {"latents": _encode(vae, film["frames"]), "reference": reference_latents(vae, film["still"])}
 
 
@@ -143,6 +144,13 @@ def _encode(vae: TinyVAE, frames: torch.Tensor) -> torch.Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         latents, _ = vae.encode(frames.permute(0, 3, 1, 2)[None].float() / 255)
     return latents[0].half().contiguous()
+
+
+def decoded(vae: TinyVAE, latents: torch.Tensor, reference: torch.Tensor, still: torch.Tensor) -> np.ndarray:
+    """Latents t c h w -> pictures f h w 3; the resting picture h w 3 and its latents c h w are for a decoder that carries
+    it along."""
+    rest = Still(reference[None].float(), still.permute(2, 0, 1)[None].float() / 255)
+    return pictures_of(vae.decode(latents[None].float(), still=rest)[0][0])
 
 
 def load_vae(checkpoint: Path) -> TinyVAE:
@@ -177,9 +185,11 @@ def keep_to(path: Path, about: dict[str, int | float | str]) -> None:
 @torch.inference_mode()
 def describe(vae: TinyVAE, paths: list[Path], folder: Path) -> dict[str, float]:
     """Figures of the clips, and sheet.png: a strip of each of the first."""
-    latents = torch.stack([load_file(path)["latents"] for path in paths[:100]]).float()
-    save_sheet(folder / "sheet.png", [pictures_of(vae.decode(one[None])[0][0])[3::8] for one in latents[:SHOWN]])
-    intensities = [clip["intensity"] for clip in map(load_file, paths)]
+    first = [load_file(path) for path in paths[:100]]
+    strips = [decoded(vae, *(clip[name] for name in ("latents", "reference", "still"))) for clip in first[:SHOWN]]
+    save_sheet(folder / "sheet.png", [frames[3::8] for frames in strips])
+    latents = torch.stack([clip["latents"] for clip in first]).float()
+    intensities = [load_file(path)["intensity"] for path in paths]
     return {
         "clips": len(paths),
         "with two people": float(np.mean([len(intensity) == 2 for intensity in intensities])),
@@ -189,10 +199,8 @@ def describe(vae: TinyVAE, paths: list[Path], folder: Path) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def main() -> None:
-    recipe = from_command_line(Recipe, "clips", __doc__)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
+def make(recipe: Recipe) -> None:
+    """Makes the clips of this part that are not there yet."""
     part, parts = map(int, recipe.part.split("/"))
     recipe.out.mkdir(parents=True, exist_ok=True)
     # Only what moves time is done before filming; everything else about the sound varies each time a clip is heard.
@@ -206,20 +214,27 @@ def main() -> None:
     paths = [recipe.out / f"{index:05d}.safetensors" for index in range(recipe.count)]
     began_s, made = time.monotonic(), 0
     for index in range(part, recipe.count, parts):
-        path = paths[index]
-        drawn = path.with_suffix(".film")
-        if not path.exists() and not drawn.exists():
-            rng = np.random.default_rng((recipe.seed, index))
-            save_whole(make_film(rng, corpus, recipe), drawn)
-            made += 1
-        if vae and not path.exists():
+        path, drawn = paths[index], paths[index].with_suffix(".film")
+        if path.exists():
+            continue
+        if not drawn.exists():
+            save_whole(make_film(np.random.default_rng((recipe.seed, index)), corpus, recipe), drawn)
+        if vae:
             save_whole(encode_film(vae, load_file(drawn)), path)
             drawn.unlink()
-        if index % 50 < parts:
+        made += 1
+        if made % 50 == 0:
             logging.info("clip %d of %d", index, recipe.count)
     if vae and made:
         took = {"seconds a clip": (time.monotonic() - began_s) / made}
         write_scores(recipe.out, describe(vae, [path for path in paths if path.exists()], recipe.out), took)
+
+
+def main() -> None:
+    recipe = from_command_line(Recipe, "clips", __doc__)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    make(recipe)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ from model.sampler import add_noise
 from model.text import no_text
 from model.tiny_vae import TinyVAE
 from model.train.augment import SPEECH_RMS, augment
-from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, fingerprint, load_vae, save_whole
+from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprint, load_vae, save_whole
 from model.train.muon import muon_with_adam
 from model.train.recipe import from_command_line
 from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate
-from model.train.sheets import pictures_of, psnr, save_sheet
+from model.train.sheets import psnr, save_sheet
 from model.train.warm import warm_start
 
 MOUTH_WEIGHT, EYES_WEIGHT = 12.0, 5.0  # beside the rest of the face: there people look
@@ -97,8 +97,8 @@ class Clips:
     """All clips of so many people in memory, with the sound of each person heard in several ways."""
 
     def __init__(self, clips: list[dict[str, Tensor]], states: list[Tensor], silence: Tensor, emotions: Tensor) -> None:
-        names = ("latents", "reference", "exp", "pose", "emotion")
-        self.latents, self.reference, self.exp, self.pose, self.emotion = (
+        names = ("latents", "reference", "still", "exp", "pose", "emotion")
+        self.latents, self.reference, self.still, self.exp, self.pose, self.emotion = (
             torch.stack([clip[name] for clip in clips]) for name in names
         )
         rows, columns = EMBEDDED.latent_size
@@ -390,7 +390,10 @@ def score(dit: DiT, vae: TinyVAE, pools: list[Clips], folder: Path, seed: int) -
         scores[f"{who}: error of a film, its last second"] = apart[:, -second:].mean().item()
         scores[f"{who}: error of a film, half-way"] = apart[:, apart.shape[1] // 2 - second :][:, :second].mean().item()
         scores[f"{who}: error of the resting picture"] = still[:, -second:].mean().item()
-        pairs = [[pictures_of(vae.decode(x[None])[0][0]) for x in both] for both in zip(made, batch.latents, strict=True)]
+        pairs = [
+            [decoded(vae, latents, reference, picture) for latents in (film, true)]
+            for film, true, reference, picture in zip(made, batch.latents, batch.reference, pool.still, strict=True)
+        ]
         scores[f"{who}: PSNR of a film, decoded as the truth, dB"] = float(np.mean([psnr(*both) for both in pairs]))
         rows += [frames[-1 - 8 * 9 :: 8] for both in pairs[:3] for frames in both]
     save_sheet(folder / "sheet.png", rows)
