@@ -225,8 +225,8 @@ def make(recipe: Recipe) -> None:
         made += 1
         if made % 50 == 0:
             logging.info("clip %d of %d", index, recipe.count)
-    if vae and made:
-        took = {"seconds a clip": (time.monotonic() - began_s) / made}
+    if vae and (made or not (recipe.out / "scores.json").exists()):
+        took = {"seconds a clip": (time.monotonic() - began_s) / made} if made else {}
         write_scores(recipe.out, describe(vae, [path for path in paths if path.exists()], recipe.out), took)
 
 

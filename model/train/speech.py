@@ -307,9 +307,10 @@ def main() -> None:
     took_s, corpus = time.perf_counter() - began_s, Corpus(recipe.out)
     logging.info(describe(corpus))
     minutes = corpus.duration_s / 60
-    if minutes > had:
+    if minutes > had or not (recipe.out / "scores.json").exists():
         figures = {"minutes": minutes, "clips": len(corpus), "share of speech": float((corpus._phones > 0).mean())}
-        write_scores(recipe.out, figures, {"seconds a minute": took_s / (minutes - had)})
+        took = {"seconds a minute": took_s / (minutes - had)} if minutes > had else {}
+        write_scores(recipe.out, figures, took)
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ def load_clips(
     paths = sorted(folder.glob("[0-9]*.safetensors"))
     if not paths:
         raise FileNotFoundError(f"no clips in {folder}; make them with python -m model.train.clips")
+    if len(paths) <= held_out:
+        raise ValueError(f"{folder} has {len(paths)} clips, of which {held_out} are to be kept out of training")
     clips = [load_file(path) for path in paths]
     states = hear(folder, torch.cat([clip["pcm"] for clip in clips]), encoder, variants, seed)
     states = states.split([len(clip["pcm"]) for clip in clips])
