@@ -51,6 +51,7 @@ export class Designer {
       event.preventDefault();
       this.#save(event.submitter?.value === "new" ? null : this.#changing);
     });
+    element["design-title"].addEventListener("input", () => this.#address());
     element["design-export"].addEventListener("click", () => this.#export());
     element["design-import"].addEventListener("click", () => element["design-file"].click());
     element["design-file"].addEventListener("change", () => this.import(element["design-file"].files[0]));
@@ -147,6 +148,13 @@ export class Designer {
     anew.hidden = !this.#changing;
     key.hidden = look.background !== "solid";
     colour.textContent = look.background_colour;
+    this.#address();
+  }
+
+  /** Where the picture alone is, for a program that keys its background out. */
+  #address() {
+    const name = this.#changing ?? (plain(this.#element["design-title"].value) || "name");
+    this.#element["design-key-address"].textContent = new URL(`?character=${name}&autostart=1&stage=1`, this.#base).href;
   }
 
   #replace(look, field = null) {
@@ -267,8 +275,7 @@ export class Designer {
     const title = this.#element["design-title"].value.trim() || "Unnamed";
     const text = JSON.stringify({ format, version, title, look: this.#look }, null, 2) + "\n";
     const file = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    const plain = title.normalize("NFKD").replace(/[^\p{Letter}\p{Number}]+/gu, "-").replace(/^-|-$/g, "").toLowerCase();
-    Object.assign(document.createElement("a"), { href: file, download: `${plain || "character"}.json` }).click();
+    Object.assign(document.createElement("a"), { href: file, download: `${plain(title) || "character"}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(file), 10_000);
   }
 
@@ -306,6 +313,12 @@ export class Designer {
     if (!response.ok) throw await problemOf(response);
     return response;
   }
+}
+
+/** As the server makes names of titles. */
+function plain(title) {
+  const ascii = title.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").toLowerCase();
+  return ascii.replace(/[^a-z0-9]+/g, "-").slice(0, 32).replace(/^-+|-+$/g, "");
 }
 
 function only(fields, look) {

@@ -16,6 +16,8 @@ const PLAIN_TILE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>
 const SILENT_MICROPHONE_MS = 6_000;
 const SPEAKING_TAIL_MS = 150; // so that the ring does not flicker between words
 
+document.body.classList.toggle("stage-only", query.get("stage") === "1"); // for programs that take the picture from a page
+
 let characters = [];
 let conversation = null;
 let meter = null;

@@ -8,6 +8,7 @@ import { Problem, problemOf } from "./problem.js";
 
 const TYPES = new Set(["image/png", "image/jpeg", "image/webp"]);
 const MOST_BYTES = 16 * 1024 * 1024;
+const OTHER_MODEL = "It knows drawn faces like its own; anything else comes out blurred. For photographs there is the preset hunyuan-avatar, which needs a GPU and weights of its own: see the README.";
 const STAGES = {
   sending: ["Sending the picture", 0.1],
   faces: ["Looking for the face", 0.3],
@@ -90,12 +91,12 @@ export class Portrait {
   }
 
   #made({ character, fit }) {
-    this.#show(fit.holds ? `It fits: ${measured(fit)}.` : `Made, but do not expect a likeness: ${measured(fit)}.`, { tone: fit.holds ? "good" : "bad" });
+    this.#show(fit.holds ? `It fits. ${measured(fit)}.` : `Made, but it will not look like itself. ${measured(fit)}.`, { tone: fit.holds ? "good" : "bad" });
     this.#onMade(character);
   }
 
   #refused({ detail, fit }) {
-    if (fit) this.#show(detail, { tone: "bad", title: "This model cannot hold it", send: "Use it anyway", anyway: true });
+    if (fit) this.#show(`${measured(fit)}. ${OTHER_MODEL}`, { tone: "bad", title: "This model cannot draw it well", send: "Use it anyway", anyway: true });
     else this.#show(detail, { tone: "bad", title: "That did not work" });
   }
 
@@ -130,6 +131,7 @@ export async function deleteCharacter(base, name) {
   if (!response.ok) throw await problemOf(response);
 }
 
+/** A likeness is a peak signal to noise ratio, which most people need not know to see what is missing. */
 function measured({ picture_db, face_db, needed_db, needed_face_db }) {
-  return `${picture_db.toFixed(0)} dB of the picture and ${face_db.toFixed(0)} dB of the face come back, ${needed_db} and ${needed_face_db} are needed`;
+  return `Redrawn by the model, the picture has a likeness of ${picture_db.toFixed(0)} dB (it needs ${needed_db}), the face ${face_db.toFixed(0)} dB (it needs ${needed_face_db})`;
 }

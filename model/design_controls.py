@@ -47,7 +47,7 @@ class Control:
 
 
 def _label(value: str) -> str:
-    return {"solid": "One colour, to key out", "brim": "Brimmed"}.get(value, value.replace("_", " ").capitalize())
+    return {"solid": "Key colour", "brim": "Brimmed"}.get(value, value.replace("_", " ").capitalize())
 
 
 @dataclass(frozen=True)

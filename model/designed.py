@@ -29,18 +29,18 @@ DESIGN = "design.json"
 def prepare_drawn(
     drawn: Drawn, name: str, vae: TinyVAE, folder: Path, tell: Callable[[str], None], preset: Preset = EMBEDDED
 ) -> None:
-    """Writes folder/name; `tell` is told each stage. Raises ValueError for a picture of another size than the preset's."""
+    """Writes folder/name; `tell` is told each stage. Raises ValueError for a picture of another size than the model's."""
     still, shown = read_portrait(drawn.still_png), read_portrait(drawn.shown_png)
-    if still.size != (preset.width, preset.height):
-        size = f"{preset.width}x{preset.height}"
-        raise ValueError(f"the drawn picture is {still.width}x{still.height}, and the model's are {size}")
+    height, width = preset.painted
+    if still.size != (width, height):
+        raise ValueError(f"the drawn picture is {still.width}x{still.height}, and the model's are {width}x{height}")
     tell("latents")
     latents = still_latents(vae, still)
     tell("writing")
     title = drawn.design.title
     with _in_place_of(folder / name) if drawn.replaces else whole_or_not_at_all(folder / name) as place:
         save_character(place, title, {title.split(",")[0]: drawn.box}, latents)
-        mark(place, preset.name)
+        mark(place, preset.characters_of)
         (place / DESIGN).write_text(written(drawn.design))
         shown.save(place / "picture.png")
 
@@ -91,7 +91,7 @@ def _design(options: argparse.Namespace) -> None:
     design, changes = read(options.file.read_text())
     for change in changes:
         print(change, file=sys.stderr)
-    drawn = unpacked(composed(options.title or design.title, design.look.to_dict(), EMBEDDED.width, options.replace))
+    drawn = unpacked(composed(options.title or design.title, design.look.to_dict(), options.replace))
     prepare_drawn(drawn, options.name, load(EMBEDDED.name).vae, options.out, lambda stage: None)
 
 

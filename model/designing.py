@@ -17,6 +17,7 @@ from model.world.pose import Pose
 from model.world.scene import Scene
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
+STILL_SIDE = 256  # of the picture that the embedded weights take
 SHOWN_SIDE = 512  # of the picture that stands for a character until it moves
 NEUTRAL = "neutral"
 NEAR = ("hair", "hat", "beard", "glasses", "earrings")  # choices that a portrait shows best; the others need the body
@@ -62,13 +63,13 @@ def imported(text: str) -> dict:
     return {"title": design.title, "look": design.look.to_dict(), "changes": list(changes)}
 
 
-def composed(title: str, look: dict, side: int, replaces: bool) -> bytes:
-    """All that a character's folder is made of, as model/drawn.py has it; `side` is the model's. Raises ValueError."""
+def composed(title: str, look: dict, replaces: bool) -> bytes:
+    """All that a character's folder is made of, as model/drawn.py has it. Raises ValueError."""
     design = Design(title, look_of(look))
-    (box,) = Scene((design.look,)).face_boxes(side)
-    shares = tuple(edge / side for edge in box)
-    pictures = (_png(_drawn(design.look, size)) for size in (side, SHOWN_SIDE))
-    return packed(Drawn(design, shares, *pictures, replaces))
+    (box,) = Scene((design.look,)).face_boxes(SHOWN_SIDE)
+    shares = tuple(edge / SHOWN_SIDE for edge in box)
+    still, shown = (_png(_drawn(design.look, size)) for size in (STILL_SIDE, SHOWN_SIDE))
+    return packed(Drawn(design, shares, still, shown, replaces))
 
 
 def _sized(size: int) -> int:

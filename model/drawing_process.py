@@ -56,8 +56,8 @@ def _answerer() -> Callable[[dict], Answer]:
                 return {}, designing.choices(look, field, size)
             case {"ask": "import", "text": text}:
                 return designing.imported(text), b""
-            case {"ask": "compose", "title": title, "look": look, "side": side, "replaces": replaces}:
-                return {}, designing.composed(title, look, side, replaces)
+            case {"ask": "compose", "title": title, "look": look, "replaces": replaces}:
+                return {}, designing.composed(title, look, replaces)
         raise AssertionError(f"no such question: {question.get('ask')!r}")
 
     return answer

@@ -22,7 +22,7 @@ def prepare(
     """As `model.loading.prepare`; of a drawn design no fit is measured, and it says its title and face itself."""
     if not is_drawn(portrait):
         return loading.prepare(generator, portrait, name, title, faces, anyway, folder, tell)
-    if generator.preset.name != EMBEDDED.name:
+    if generator.preset.weights != EMBEDDED.name:
         raise ValueError(
             f"a drawn character is for the preset {EMBEDDED.name}; this server runs {generator.preset.name}, whose "
             f"characters server.py prepare --checkpoint makes of pictures"

@@ -119,7 +119,7 @@ def router(draw: Drawing, uploads: Uploads, pool, view, json_body) -> APIRouter:
         if replace is not None:
             _design_of(uploads, pool, replace)
         name = replace or uploads.free_name(name, title)
-        question = {"ask": "compose", "title": title, "look": wish.look, "side": pool.info.width, "replaces": bool(replace)}
+        question = {"ask": "compose", "title": title, "look": wish.look, "replaces": replace is not None}
         _, composed = await _asked(draw, question)
         answers = uploads.begin(name, title, composed, None, True)
         first = await next_answer(answers)

@@ -63,7 +63,9 @@ async def test_what_the_model_cannot_hold_is_told_and_can_be_used_anyway(browser
         await choose_file(page, picture(b"photograph", "photo.jpg"))
         await page.click("#portrait-send")
         await page.wait_for(f"{SETTLED} === 'bad'")
-        assert await page.text("#portrait-head") == "This model cannot hold it"
+        assert await page.text("#portrait-head") == "This model cannot draw it well"
+        said = await page.text("#portrait-said")
+        assert "19 dB (it needs 25)" in said and "18 dB (it needs 20)" in said and "hunyuan-avatar" in said
         assert await page.text("#portrait-send") == "Use it anyway"
         assert "photo" not in await names(page)
         await page.click("#portrait-send")
