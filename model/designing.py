@@ -9,6 +9,7 @@ from PIL import Image
 from model.design_controls import groups
 from model.design_file import FORMAT, VERSION, Design, look_of, read
 from model.drawn import Drawn, packed
+from model.world import background
 from model.world.cast import CHARACTER_TITLES, CHARACTERS
 from model.world.drawing import render
 from model.world.emotion import EMOTIONS, felt
@@ -79,6 +80,7 @@ def _sized(size: int) -> int:
 
 
 def _drawn(look: Look, size: int, emotion: str = NEUTRAL) -> np.ndarray:
+    background.picture.cache_clear()  # nobody looks the same twice here, and large pictures would pile up
     return render(look, felt(Pose.neutral(), emotion, 1.0), size)
 
 

@@ -275,6 +275,7 @@ async def test_one_colour_behind_comes_with_how_to_key_it_out(browser, server):
 async def test_choices_are_pictured_with_the_look_that_is_being_designed(browser, server):
     async with visiting(browser, server) as page:
         await open_designer(page)
+        await drawn_anew(page, page.click("#design-people button[value=ada]"))  # whoever came by lot may be an animal
         await page.click("#design-tab-hair")
         pictures = "document.querySelector('#design-panel-hair .choices').style.getPropertyValue('--pictures')"
         first = await page.wait_for(pictures, 20)
