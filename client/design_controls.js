@@ -59,8 +59,7 @@ export class DesignControls {
   #panel(group) {
     const panel = make("div", { role: "tabpanel", id: `design-panel-${group.name}`, className: "panel" });
     panel.setAttribute("aria-labelledby", `design-tab-${group.name}`);
-    const lot = make("button", { type: "button", className: "lot", innerHTML: `${DICE}<span>Only ${group.label.toLowerCase()}</span>` });
-    lot.title = `Draw only ${group.label.toLowerCase()} by lot`;
+    const lot = make("button", { type: "button", className: "lot", innerHTML: `${DICE}<span>Roll only this part</span>` });
     lot.addEventListener("click", () => this.#onLot(group));
     panel.append(...group.controls.map((control) => this.#control(control)), lot);
     return panel;

@@ -25,7 +25,6 @@ export class Designer {
   #changing = null; // the name of the kept character that is being changed
   #undone = [];
   #lastField = null;
-  #saving = null;
   #feeling = null; // the emotion of the preview
   #picturing = false;
   #pictured = new Map(); // field -> {about, url}: pictures of its choices, and for which look
@@ -37,7 +36,7 @@ export class Designer {
     this.#onMade = onMade;
     this.#controls = new DesignControls(element["design-tabs"], element["design-panels"], {
       onChange: (field, value, brings) => this.#change(field, value, brings),
-      onLot: (group) => this.#throwDice(group.controls.map(({ field }) => field)),
+      onLot: (group) => this.#throwDice(group.controls.flatMap(({ field, brings }) => [field, ...brings])),
       onTab: () => this.#pictureChoices(),
     });
     this.#preview = new Preview(element["design-picture"], {
@@ -56,7 +55,6 @@ export class Designer {
     element["design-import"].addEventListener("click", () => element["design-file"].click());
     element["design-file"].addEventListener("change", () => this.import(element["design-file"].files[0]));
     element["design-close"].addEventListener("click", () => element.designer.close());
-    element.designer.addEventListener("close", () => this.#saving?.abort());
   }
 
   /** The tile that stands behind the characters. */
@@ -124,7 +122,9 @@ export class Designer {
     const button = Object.assign(document.createElement("button"), { type: "button", value: name, title: `Start from ${title}` });
     const picture = new URL(`v1/characters/${encodeURIComponent(name)}/picture`, this.#base).href;
     const image = Object.assign(document.createElement("img"), { src: picture, alt: title.split(",")[0], width: 48, height: 48 });
-    image.addEventListener("error", () => { button.hidden = true; }); // this server does not have them
+    image.addEventListener("error", async () => { // a server of another model has none of them
+      image.src = URL.createObjectURL(await this.#picture("picture", { look, size: CHOICE_SIZE }));
+    }, { once: true });
     button.append(image);
     button.addEventListener("click", () => this.#replace(look));
     return button;
@@ -244,12 +244,11 @@ export class Designer {
       this.#element["design-title"].focus();
       return;
     }
-    const saving = (this.#saving = new AbortController());
     const query = new URLSearchParams({ title, ...(replace && { replace }) });
     this.#busy(true);
     this.#say("Saving");
     await this.#trying(async () => {
-      const response = await this.#post(`v1/characters/designed?${query}`, { look: this.#look }, saving.signal);
+      const response = await this.#post(`v1/characters/designed?${query}`, { look: this.#look });
       for await (const told of readLines(response)) {
         if (told.stage === "refused") throw new Problem("refused", told.detail);
         if (told.stage === "done") return this.#kept(told.character);
@@ -265,7 +264,6 @@ export class Designer {
     this.#changing = null;
     this.#look = null; // the next one begins anew
     this.#element["design-title"].value = "";
-    this.#saving = null;
     this.#element.designer.close();
     this.#onMade(character);
   }
@@ -288,7 +286,6 @@ export class Designer {
   }
 
   #tell(problem) {
-    if (problem.name === "AbortError") return;
     this.#say(problem.detail || "The server cannot be reached.", "bad");
   }
 
@@ -303,9 +300,9 @@ export class Designer {
   }
 
   /** A Blob goes as it is, anything else as JSON. */
-  #post(path, content, signal) {
+  #post(path, content) {
     const body = content instanceof Blob ? content : JSON.stringify(content);
-    return this.#ask(path, { method: "POST", body, headers: { "Content-Type": "application/json" }, signal });
+    return this.#ask(path, { method: "POST", body, headers: { "Content-Type": "application/json" } });
   }
 
   async #ask(path, about = {}) {

@@ -263,6 +263,26 @@ async def test_animals_have_no_controls_for_what_they_do_not_wear(browser, serve
         assert not await page.evaluate(hidden.format("beard"))
 
 
+async def test_a_part_alone_is_drawn_by_lot_and_the_rest_stays(browser, server):
+    exported = """(async () => {
+        const made = new Promise((resolve) => {
+            URL.createObjectURL = (blob) => { resolve(blob.text()); return "data:,"; };
+        });
+        document.querySelector("#design-export").click();
+        return JSON.parse(await made).look;
+    })()"""
+    async with visiting(browser, server) as page:
+        await open_designer(page)
+        await drawn_anew(page, page.click("#design-people button[value=otto]"))
+        await drawn_anew(page, page.click("#design-panel-clothes .lot"))
+        look = await page.evaluate(exported)
+        async with httpx.AsyncClient(base_url=server) as client:
+            people = (await client.get("/v1/designer")).json()["people"]
+        otto = next(one["look"] for one in people if one["name"] == "otto")
+        assert {name for name in look if look[name] != otto[name]} <= {"clothes", "clothes_colour", "accent_colour"}
+        assert look != otto
+
+
 async def test_one_colour_behind_comes_with_how_to_key_it_out(browser, server):
     async with visiting(browser, server) as page:
         await open_designer(page)
