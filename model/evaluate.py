@@ -1,268 +1,231 @@
 """How well does the embedded preset talk? Scores its streaming path against the drawn world's truth.
 
-    python -m model.evaluate --speech runs/speech_test --out runs/scores
+    python -m model.evaluate --speech runs/speech_test --out runs/scores [--quick] [--hour 60]
 
-Voices and sentences are ones it was never trained on. Beside it, a jaw that only follows loudness is scored by the same
-rule, because loudness alone earns a good correlation where there are pauses. Emotions are read off the picture by a
-classifier, and of two people the silent one is watched. Writes scores.json and sheets of frames.
+Voices, sentences and most of the people are ones it was never trained on. Instruments that know true pictures read what it
+shows; beside every score stands what they read off the true pictures themselves, and what lips would reach that follow
+loudness alone. Writes scores.json, scores.md and scores.html, with a mark for every threshold.
 """
 
 import argparse
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from model.audio import windows_of
-from model.generator import NEUTRAL, Emotion, Generator
+from model.evaluation import plots, report, sheets
+from model.evaluation.hour import long_session
+from model.evaluation.jaw import Jaw
+from model.evaluation.page import write_page
+from model.evaluation.people import CAST, STRANGERS, admit, cast, pairs, strangers
+from model.evaluation.readers import Effort, EmotionReader, Readers
+from model.evaluation.rows import HOUR, Material, rows
+from model.evaluation.takes import Stage, emotion_take, mouth_of, pair_take, pcm_of, speech_take
+from model.generator import Generator
 from model.loading import load
-from model.motion import Motion, idle_motion
-from model.probe import EmotionProbe, MouthProbe
-from model.train.augment import CLEAN
-from model.train.pictures import FPS, pose_at
-from model.train.speech import Corpus
+from model.train import sounds
+from model.train.augment import CLEAN, SPEECH_RMS
+from model.train.phones import PHONE_ID
+from model.train.speech import TRACK_HZ, Clip, Corpus
 from model.world.cast import CHARACTERS
-from model.world.drawing import render
-from model.world.scene import Scene
 
-SECONDS, EMOTION_SECONDS = 8.0, 3.0
-CLOSED, OPEN = 0.08, 0.2
-MAX_LAG_FRAMES = 5
+log = logging.getLogger("model.evaluate")
+
+SPOKEN = 0.4  # least share of a piece of speech in which somebody speaks
+GROUPS = (STRANGERS, CAST)
 
 
 @dataclass(frozen=True)
-class Take:
-    """One character saying one piece of speech, generated as the stream would."""
+class Plan:
+    """How much is filmed: people, and seconds of each."""
 
-    frames: np.ndarray
-    truth: np.ndarray  # true renders of the same poses
-    mouth: np.ndarray  # true mouth, f 4
-    made: np.ndarray  # what the probe reads off the generated frames
-    read_truth: np.ndarray  # and off the true ones: the probe's own limit
-    loudness: np.ndarray
-    speaking: np.ndarray
-    closures: np.ndarray  # frames in the middle of a p, b or m
-
-
-@torch.inference_mode()
-def film(
-    generator: Generator, character: str, sounds: np.ndarray, seed: int, emotions: Sequence[Emotion] | None = None
-) -> np.ndarray:
-    """The frames of whole recordings, one for each face (n samples), chunk by chunk through the streaming path."""
-    state, frames = generator.open(character, seed), []
-    windows = windows_of(torch.from_numpy(sounds), generator.preset.audio).transpose(0, 1)
-    for chunk in windows.numpy():
-        made, (state,) = generator.step([state], [chunk], emotions and [emotions])
-        frames.append(made[0])
-    return np.concatenate(frames)
+    strangers: int = 18
+    shipped: int = 11
+    pairs: int = 3  # of strangers
+    speech_s: float = 8.0
+    sound_s: float = 4.0
+    felt: int = 9  # strangers who feel; of the cast half as many
+    felt_s: float = 2.4
+    pair_s: float = 6.0
+    jaw_pieces: int = 60
+    hour: int = 0  # minutes
+    minute_s: float = 60.0  # of that session
+    effort: Effort = Effort()
 
 
-def take(generator: Generator, character: str, clip, seed: int, probe: MouthProbe) -> Take:
-    count = len(clip.mouth) // 4
-    mouth = clip.mouth[: 4 * count].reshape(-1, 4, 4).mean(1)
-    phones = clip.phones[: 4 * count].reshape(-1, 4)
-    pcm = clip.pcm_16k[: count * 640].astype(np.float32)
-    frames = film(generator, character, pcm[None], seed)[:count]
-    motion = motion_of(generator, seed, count)
-    look = CHARACTERS[character]
-    truth = np.stack([render(look, pose_at(motion, mouth, f), 256) for f in range(count)])
-    level = np.sqrt(np.square(pcm.reshape(count, -1)).mean(1))
-    return Take(
-        frames, truth, mouth, probe.read(frames), probe.read(truth), np.convolve(level, [0.25, 0.5, 0.25], "same"),
-        (phones > 0).mean(1) > 0.5, closure_frames(mouth),
-    )  # fmt: skip
+QUICK = Plan(
+    strangers=6, shipped=2, pairs=1, speech_s=6.0, sound_s=2.0, felt=2, felt_s=1.6, pair_s=4.0,
+    effort=Effort(pictures=90, steps=700, felt_pictures=150, felt_steps=450),
+)  # fmt: skip
 
 
-def motion_of(generator: Generator, seed: int, frames: int) -> Motion:
-    """What the generator was told to move like."""
-    return idle_motion(seed, np.arange(frames) / generator.preset.fps, 0.0, generator.motion_strength)
+class Evaluation:
+    """Films and measures everybody of a plan."""
+
+    def __init__(self, generator: Generator, corpus: Corpus, plan: Plan, folder: Path, seed: int = 11) -> None:
+        self._generator, self._corpus, self._plan, self._rng = generator, corpus, plan, np.random.default_rng(seed)
+        known = [name for name in generator.characters if all(who in CHARACTERS for who in name.split("_"))]
+        shipped = cast(known)
+        alone = [sitters for sitters in shipped if len(sitters.scene.people) == 1][: plan.shipped]
+        together = [sitters for sitters in shipped if len(sitters.scene.people) == 2]
+        self.alone = {STRANGERS: strangers(plan.strangers), CAST: alone}
+        self.together = {STRANGERS: pairs(plan.pairs), CAST: together}
+        for sitters in (*self.alone[STRANGERS], *self.together[STRANGERS]):
+            admit(generator, sitters, folder)
+        everybody = [sitters for group in GROUPS for sitters in (*self.alone[group], *self.together[group])]
+        log.info("teaching the instruments with %d scenes", len(everybody))
+        readers = Readers(generator, everybody, plan.effort, seed)
+        pieces = (corpus.sample(self._rng, plan.speech_s, augmented=False) for _ in range(plan.jaw_pieces))
+        self._stage = Stage(generator, readers, Jaw((pcm_of(piece), mouth_of(piece)) for piece in pieces))
+        self._feel = {STRANGERS: self.alone[STRANGERS][::2][: plan.felt], CAST: alone[: (plan.felt + 1) // 2]}
+        names = generator.info["emotions"]
+        feelers = [sitters for group in GROUPS for sitters in self._feel[group]]
+        self._emotions = EmotionReader(generator, readers, feelers, names, plan.effort, seed) if names else None
+
+    def material(self, group: str) -> Material:
+        """Everything about one group of people."""
+        plan, stage, alone = self._plan, self._stage, self.alone[group]
+        log.info("%s: speech", group)
+        speech = [speech_take(stage, one, self._speech(plan.speech_s), seed) for seed, one in enumerate(alone, 21)]
+        log.info("%s: other sounds", group)
+        kinds = self._sounds()
+        other = [
+            speech_take(stage, alone[place % len(alone)], clip, 61 + place, kind)
+            for place, (kind, clip) in enumerate(kinds if alone else ())
+        ]
+        log.info("%s: emotions", group)
+        felt = [
+            emotion_take(stage, self._emotions, one, self._speech(plan.felt_s), name, 31)
+            for one in (self._feel[group] if self._emotions else ())
+            for name in self._emotions.names
+        ]
+        log.info("%s: two people", group)
+        duets = [
+            pair_take(stage, pair, self._speech(plan.pair_s), speaker, 41 + speaker)
+            for pair in self.together[group]
+            for speaker in (0, 1)
+        ]
+        return Material(speech, other, felt, duets)
+
+    def hour(self) -> list[dict[str, float]]:
+        """One session of so many minutes, of a stranger where there is one."""
+        who = next(iter(self.alone[STRANGERS] or self.alone[CAST]))
+        return long_session(self._stage, who, self._corpus, self._plan.hour, self._rng, 51, self._plan.minute_s)
+
+    def _speech(self, seconds: float) -> Clip:
+        """A piece of the corpus in which somebody speaks."""
+        while True:
+            clip = self._corpus.sample(self._rng, seconds, augmented=False)
+            if (clip.phones != PHONE_ID["sil"]).mean() > SPOKEN:
+                return clip
+
+    def _sounds(self) -> Iterator[tuple[str, Clip]]:
+        """A piece of silence and one of every kind of sound that moves no mouth, with their names."""
+        moments = round(self._plan.sound_s * TRACK_HZ)
+        samples = moments * sounds.RATE // TRACK_HZ
+        still = np.zeros((moments, 4), np.float32), np.zeros(moments, np.uint8)
+        yield "silence", Clip(np.zeros(samples, np.float32), *still)
+        for kind in sounds.KINDS:
+            pcm = kind(samples, self._rng) * SPEECH_RMS * self._rng.uniform(0.3, 1.0)
+            yield sound_name(kind), Clip(np.clip(pcm, -1, 1).astype(np.float32), *still)
 
 
-def closure_frames(mouth: np.ndarray) -> np.ndarray:
-    """Frames where the true mouth is shut between two openings: the p, b and m of running speech."""
-    shut = mouth[:, 0] < CLOSED / 2
-    frames = []
-    for f in np.flatnonzero(shut):
-        before, after = mouth[max(0, f - 4) : f, 0], mouth[f + 1 : f + 5, 0]
-        if len(before) and len(after) and before.max() > OPEN and after.max() > OPEN:
-            frames.append(f)
-    return np.array(frames, int)
+def sound_name(kind) -> str:
+    return "noise" if kind.__name__ == "<lambda>" else kind.__name__.replace("_", " ")
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else 0.0
+def time_to_generate(generator: Generator, character: str, chunks: int = 60) -> tuple[float, float]:
+    """Of a chunk, against the time that it lasts: on a core of its own (the process's time, for one thread), and by the
+    clock while the machine does what else it does."""
+    silence = np.zeros((len(generator.characters[character].faces), generator.preset.audio.window_samples), np.float32)
+    state, own, clock = generator.open(character, 1), [], []
+    for _ in range(chunks):
+        began_own, began = time.process_time(), time.perf_counter()
+        _, (state,) = generator.step([state], [silence])
+        own.append(time.process_time() - began_own)
+        clock.append(time.perf_counter() - began)
+    lasts_s = generator.preset.audio.frames_per_chunk / generator.preset.fps
+    return statistics.median(own[5:]) / lasts_s, statistics.median(clock[5:]) / lasts_s
 
 
-def without(x: np.ndarray, predictor: np.ndarray) -> np.ndarray:
-    """What a straight line from the predictor leaves of x."""
-    design = np.stack((predictor, np.ones_like(predictor)), 1)
-    return x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
-
-
-def lag_ms(made: np.ndarray, true: np.ndarray) -> float:
-    """Where the correlation peaks, between frames by a parabola; positive: the picture is late."""
-    lags = np.arange(-MAX_LAG_FRAMES, MAX_LAG_FRAMES + 1)
-    at = [correlation(np.roll(made, -lag)[8:-8], true[8:-8]) for lag in lags]
-    best = int(np.clip(np.argmax(at), 1, len(lags) - 2))
-    left, middle, right = at[best - 1 : best + 2]
-    bend = left - 2 * middle + right
-    return 1000 / FPS * float(lags[best] + (0.5 * (left - right) / bend if bend else 0))
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(np.square(a.astype(np.float32) / 255 - b.astype(np.float32) / 255).mean()))
-
-
-def sharpness(frames: np.ndarray) -> float:
-    """Mean size of the steps between neighbouring pixels."""
-    grey = frames.astype(np.float32).mean(-1)
-    return float(np.abs(np.diff(grey, axis=1)).mean() + np.abs(np.diff(grey, axis=2)).mean())
-
-
-def score(takes: list[Take]) -> dict[str, float]:
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(t, name) for t in takes])
-
-    true, made, loud, speaking = joined("mouth"), joined("made"), joined("loudness"), joined("speaking")
-    jaw = np.log10(loud + 1e-4)
-    inside = speaking.astype(bool)
-    shut = [t.made[t.closures, 0].tolist() for t in takes]
-    shut = np.array([x for part in shut for x in part])
-    opened = made[inside, 0]
-
-    def lips(values: np.ndarray) -> dict[str, float]:
-        return {
-            "opening, pauses counted": correlation(values, true[:, 0]),
-            "opening inside speech": correlation(values[inside], true[inside, 0]),
-            "opening inside speech beyond loudness": correlation(
-                without(values[inside], jaw[inside]), without(true[inside, 0], jaw[inside])
-            ),
-            "lag ms": lag_ms(values, true[:, 0]),
-        }
-
-    result = lips(made[:, 0])
-    result |= {f"loudness jaw: {name}": value for name, value in lips(jaw).items() if name != "lag ms"}
-    result |= {f"limit of the reading: {k}": v for k, v in lips(joined("read_truth")[:, 0]).items() if "loud" not in k}
-    for place, name in ((1, "width"), (2, "rounding")):
-        result[f"{name} beyond opening"] = correlation(
-            without(made[inside, place], made[inside, 0]), without(true[inside, place], true[inside, 0])
-        )
-    quiet = ~inside & (true[:, 0] < 0.02)
-    result |= {
-        "closures seen": float((shut < max(CLOSED, 0.35 * np.median(opened))).mean()) if len(shut) else float("nan"),
-        "closures in the sample": len(shut),
-        "mouth motion in silence against speech": motion_size(made[:, 0], quiet) / motion_size(made[:, 0], inside),
-        "picture against true render, dB": psnr(joined("frames"), joined("truth")),
-        "sharpness against true render": sharpness(joined("frames")[::5]) / sharpness(joined("truth")[::5]),
+def evaluate(generator: Generator, corpus: Corpus, plan: Plan, folder: Path) -> list[report.Line]:
+    """Writes scores.json, scores.md and scores.html into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    evaluation = Evaluation(generator, corpus, plan, folder / "people")
+    groups = {group: evaluation.material(group) for group in GROUPS if evaluation.alone[group]}
+    own, clock = time_to_generate(generator, next(iter(generator.characters)))
+    hour = evaluation.hour() if plan.hour else []
+    groups = {group: replace(material, generation=own, hour=hour) for group, material in groups.items()}
+    scored = rows(list(dict.fromkeys(map(sound_name, sounds.KINDS))))
+    lines = report.lines_of(scored, groups)
+    kinds = report.by_kind(scored, split_by_kind(groups[STRANGERS])) if STRANGERS in groups else []
+    about = {
+        "people": f"{len(evaluation.alone[STRANGERS])} strangers and {len(evaluation.alone[CAST])} of the cast alone, "
+        f"{sum(map(len, evaluation.together.values()))} pairs; what counts is what strangers reach",
+        "speech": f"{sum(len(t.mouth) for m in groups.values() for t in m.speech) / 25:.0f} s of voices and sentences that "
+        f"were kept out of training",
+        "generation": f"{own:.2f} of real time on {report.machine()} ({clock:.2f} by the clock, beside what else ran), "
+        f"{str(generator.dtype).removeprefix('torch.')}, {torch.get_num_threads()} thread",
+        "marks": ", ".join(f"{sum(line.mark == mark for line in lines)} {mark}" for mark in plots.MARKS),
     }
-    return result
+    report.write_scores(folder, about, lines, kinds)
+    about["made in"] = f"{time.monotonic() - began:.0f} s"
+    write_page(folder / "scores.html", about, lines, kinds, pictures_of(groups, lines))
+    return lines
 
 
-def motion_size(values: np.ndarray, where: np.ndarray) -> float:
-    both = where[1:] & where[:-1]
-    return float(np.abs(np.diff(values))[both].mean())
+def split_by_kind(material: Material) -> dict[str, Material]:
+    """The speech of strangers, by style and by species."""
+    kinds: dict[str, list] = defaultdict(list)
+    for take in material.speech:
+        for word in take.sitters.kind.split():
+            kinds[word].append(take)
+    return {kind: Material(speech=takes) for kind, takes in sorted(kinds.items())}
 
 
-# --- emotions, and two people ----------------------------------------------------------------------------------------
-
-
-def scene_of(character: str) -> Scene:
-    """The drawn people of a character, whose name is theirs."""
-    return Scene(tuple(CHARACTERS[name] for name in character.split("_")))
-
-
-def score_emotions(generator: Generator, characters: Sequence[str], corpus: Corpus, folder: Path) -> dict[str, float]:
-    """How often a classifier that knows true pictures of a character sees the emotion that was asked for, in speech."""
-    rng, names = np.random.default_rng(13), generator.info["emotions"]
-    probe = EmotionProbe([scene_of(character) for character in characters], names, seed=14)
-    seen, rows = {name: [] for name in names}, []
-    for character in characters:
-        (box,), row = scene_of(character).face_boxes(), []
-        for name in names:
-            pcm = corpus.sample(rng, EMOTION_SECONDS, augmented=False).pcm_16k.astype(np.float32)
-            frames = film(generator, character, pcm[None], seed=31, emotions=[(name, 0.0 if name == NEUTRAL else 1.0)])
-            settled = frames[len(frames) // 3 :]
-            seen[name] += [read == name for read in probe.read(settled, box)]
-            row.append(settled[-1])
-        rows.append(np.concatenate(row, 1))
-    Image.fromarray(np.concatenate(rows)[::2, ::2]).save(folder / "emotions.png")
-    shares = {f"emotion seen: {name}": float(np.mean(hits)) for name, hits in seen.items()}
-    return {"emotion seen": float(np.mean(list(shares.values())))} | shares
-
-
-def score_pair(generator: Generator, character: str, corpus: Corpus, folder: Path) -> dict[str, float]:
-    """Two people, one of whom speaks: each mouth against the sound that is its own, and against the other's."""
-    rng, scene, own, others, still = np.random.default_rng(15), scene_of(character), [], [], []
-    for speaker in (0, 1):
-        clip = corpus.sample(rng, SECONDS, augmented=False)
-        count = len(clip.mouth) // 4
-        mouth = clip.mouth[: 4 * count].reshape(-1, 4, 4).mean(1)[:, 0]
-        sounds = np.zeros((2, count * 640), np.float32)
-        sounds[speaker] = clip.pcm_16k[: count * 640]
-        frames = film(generator, character, sounds, seed=41)[:count]
-        speaks, listens = (MouthProbe(scene, person, seed=16).read(frames)[:, 0] for person in (speaker, 1 - speaker))
-        own.append(correlation(speaks, mouth))
-        others.append(abs(correlation(listens, mouth)))
-        still.append(float(np.abs(np.diff(listens)).mean() / np.abs(np.diff(speaks)).mean()))
-        start = int(np.argmax(mouth > OPEN))
-        Image.fromarray(np.concatenate(list(frames[start : start + 40 : 4]), 1)[::2, ::2]).save(
-            folder / f"{character}_{speaker}.png"
-        )
-    return {
-        "two people: opening of the one who speaks": float(np.mean(own)),
-        "two people: the silent mouth against the other's sound": float(np.max(others)),
-        "two people: motion of the silent mouth against the other's": float(np.max(still)),
-    }
-
-
-def sheet(takes: dict[str, Take], path: Path, every: int = 4, columns: int = 10) -> None:
-    """For each character, generated frames above the true ones."""
-    rows = []
-    for one in takes.values():
-        start = int(np.argmax(one.speaking))
-        for frames in (one.frames, one.truth):
-            picked = frames[start : start + every * columns : every]
-            rows.append(np.concatenate(list(picked), 1)[:, : 256 * columns])
-    width = min(row.shape[1] for row in rows)
-    Image.fromarray(np.concatenate([row[:, :width] for row in rows])).resize((width // 2, 128 * len(rows))).save(path)
+def pictures_of(groups: dict[str, Material], lines: Sequence[report.Line]) -> dict[str, Figure | Image.Image]:
+    """Plots and sheets, by title."""
+    every = [material for material in groups.values()]
+    speech = [take for material in every for take in material.speech]
+    felt = [one for material in every for one in material.felt]
+    duets = [one for material in every for one in material.duets]
+    told = [take for material in every for take in material.speech[: max(2, 6 // len(every))]]
+    pictures = {"Scores against their thresholds": plots.bars(lines), "The mouth over time": plots.openings(told)}
+    pictures["Early or late"] = plots.lags(speech)
+    if hour := every[0].hour:
+        pictures["A long session"] = plots.long_session(hour, HOUR)
+    pictures["Speech: generated above, true below"] = sheets.strips(speech)
+    if felt:
+        pictures["Emotions"] = sheets.emotions(felt)
+    if duets:
+        pictures["Two people, one of whom speaks: generated above, true below"] = sheets.strips(duets)
+    return pictures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=Path("runs/speech_test"))
     parser.add_argument("--out", type=Path, default=Path("runs/scores"))
-    parser.add_argument("--takes", type=int, default=2, help="pieces of speech for each character")
-    parser.add_argument("--only", nargs="*", help="characters; all without it")
+    parser.add_argument("--quick", action="store_true", help="fewer people, shorter: a first impression")
+    parser.add_argument("--hour", type=int, default=0, metavar="MINUTES", help="also one session of so many minutes")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options.out.mkdir(parents=True, exist_ok=True)
-    generator = load(options.preset, options.threads)
-    corpus = Corpus(options.speech, CLEAN)
-    rng = np.random.default_rng(11)
-    takes: dict[str, list[Take]] = {}
-    chosen = options.only or list(generator.characters)
-    alone = [name for name in chosen if len(generator.characters[name].faces) == 1]
-    for character in alone:
-        probe = MouthProbe(scene_of(character), 0, seed=12)
-        clips = [corpus.sample(rng, SECONDS, augmented=False) for _ in range(options.takes)]
-        takes[character] = [take(generator, character, clip, seed, probe) for seed, clip in enumerate(clips, 21)]
-        logging.info("%s: opening %.2f", character, score(takes[character])["opening, pauses counted"])
-    result = score([one for many in takes.values() for one in many])
-    if generator.info["emotions"]:
-        result |= score_emotions(generator, alone, corpus, options.out)
-    for pair in (name for name in chosen if name not in alone):
-        result |= score_pair(generator, pair, corpus, options.out)
-    for name, value in result.items():
-        logging.info("%-60s %8.3f", name, value)
-    (options.out / "scores.json").write_text(json.dumps(result, indent=1) + "\n")
-    sheet({name: many[0] for name, many in takes.items()}, options.out / "sheet.png")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    plan = replace(QUICK if options.quick else Plan(), hour=options.hour)
+    lines = evaluate(load(options.preset, options.threads), Corpus(options.speech, CLEAN), plan, options.out)
+    for line in lines:
+        log.info("%-52s %-14s %-8s %s", line.row.name, report.number(line.value), line.mark, report.limits(line.row.reach))
+    log.info("see %s", options.out / "scores.html")
 
 
 if __name__ == "__main__":

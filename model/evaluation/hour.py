@@ -1,0 +1,70 @@
+"""One session for an hour: does the face still speak, and look like itself, in the last minute as in the first?
+
+Every chunk is generated. All minutes hear the same sound, so that they differ by nothing but their age and the head's pose;
+some of them are measured, the first and the last among them.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from model.audio import windows_of
+from model.evaluation import series
+from model.evaluation.people import Sitters
+from model.evaluation.takes import MADE, TRUE, Stage, Take, measured, motion_of, pcm_of
+from model.train.speech import Clip, Corpus
+
+log = logging.getLogger(__name__)
+
+PIECES = 6  # of speech, which a minute consists of
+MEASURED = 13  # of the minutes, evenly from the first to the last
+
+
+def round_of_speech(corpus: Corpus, rng: np.random.Generator, minute_s: float) -> Clip:
+    """Pieces of several voices, one after another."""
+    pieces = [corpus.sample(rng, minute_s / PIECES, augmented=False) for _ in range(PIECES)]
+    pcm, mouth, phones = (np.concatenate([getattr(p, part) for p in pieces]) for part in ("pcm_16k", "mouth", "phones"))
+    return Clip(pcm, mouth, phones)
+
+
+def long_session(
+    stage: Stage, sitters: Sitters, corpus: Corpus, minutes: int, rng: np.random.Generator, seed: int,
+    minute_s: float,
+) -> list[dict[str, float]]:  # fmt: skip
+    """What each measured minute scores, with its number as `minute`."""
+    clip = round_of_speech(corpus, rng, minute_s)
+    wanted, scored = set(np.linspace(0, minutes - 1, min(MEASURED, minutes)).round().astype(int).tolist()), []
+    for minute, frames in enumerate(_minutes(stage, sitters, pcm_of(clip), minutes, seed)):
+        if minute in wanted:
+            numbers = np.arange(minute * len(frames), (minute + 1) * len(frames))
+            take = measured(stage, sitters, clip, frames, motion_of(stage.generator, seed, numbers))
+            scored.append({"minute": minute + 1} | _scores(take))
+            log.info("minute %d: %s", minute + 1, {name: round(value, 3) for name, value in scored[-1].items()})
+    return scored
+
+
+@torch.inference_mode()
+def _minutes(stage: Stage, sitters: Sitters, pcm: np.ndarray, minutes: int, seed: int) -> Iterator[np.ndarray]:
+    """The frames of each minute; the sound goes round without a seam."""
+    generator = stage.generator
+    audio, state = generator.preset.audio, generator.open(sitters.name, seed)
+    heard = windows_of(torch.from_numpy(np.concatenate((pcm, pcm, pcm)))[None], audio)[0].numpy()
+    chunks = len(pcm) // audio.chunk_samples
+    for minute in range(minutes):
+        frames = []
+        for window in heard[:chunks] if minute == 0 else heard[chunks : 2 * chunks]:
+            made, (state,) = generator.step([state], [window[None]])
+            frames.append(made[0])
+        yield np.concatenate(frames)
+
+
+def _scores(take: Take) -> dict[str, float]:
+    seen = take.seen[MADE]
+    return {
+        "lips": series.correlation(seen.lips[:, 0], take.mouth[:, 0]),
+        "colour": float(np.mean(list(seen.colours.values()))) if seen.colours else float("nan"),
+        "sharpness": seen.sharpness / take.seen[TRUE].sharpness,
+        "picture": series.decibels(seen.error),
+    }
