@@ -103,6 +103,9 @@ export class Designer {
     }
     if (this.#known) return true;
     this.#say("");
+    missing.textContent = "Getting the pencils out";
+    missing.dataset.tone = "";
+    missing.hidden = false;
     try {
       this.#known = await (await this.#ask("v1/designer")).json();
       missing.hidden = true;
@@ -112,7 +115,7 @@ export class Designer {
       this.#element["design-people"].replaceChildren(...this.#known.people.map((one) => this.#person(one)));
     } catch (problem) {
       missing.textContent = problem.detail || "The server cannot be reached.";
-      missing.hidden = false;
+      missing.dataset.tone = "bad";
     }
     all.hidden = !this.#known;
     return this.#known !== null;
@@ -122,9 +125,8 @@ export class Designer {
     const button = Object.assign(document.createElement("button"), { type: "button", value: name, title: `Start from ${title}` });
     const picture = new URL(`v1/characters/${encodeURIComponent(name)}/picture`, this.#base).href;
     const image = Object.assign(document.createElement("img"), { src: picture, alt: title.split(",")[0], width: 48, height: 48 });
-    image.addEventListener("error", async () => { // a server of another model has none of them
-      image.src = URL.createObjectURL(await this.#picture("picture", { look, size: CHOICE_SIZE }));
-    }, { once: true });
+    const drawn = async () => { image.src = URL.createObjectURL(await this.#picture("picture", { look, size: CHOICE_SIZE })); };
+    image.addEventListener("error", () => this.#trying(drawn), { once: true }); // a server of another model has none of them
     button.append(image);
     button.addEventListener("click", () => this.#replace(look));
     return button;

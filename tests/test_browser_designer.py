@@ -337,8 +337,8 @@ async def test_where_nothing_can_be_drawn_it_says_what_to_install_and_all_else_w
     with live_server() as server:
         async with visiting(browser, server.url) as page:
             await page.click("#design-tile")
-            await page.wait_for("!document.querySelector('#design-missing').hidden")
-            assert "sudo apt-get install libgl1 libegl1" in await page.text("#design-missing")
+            said = "document.querySelector('#design-missing').innerText"
+            await page.wait_for(f"{said}.includes('sudo apt-get install libgl1 libegl1')")
             await page.screenshot(PICTURES / "designer-missing.png")
             await page.click("#design-close")
             await start(page)
