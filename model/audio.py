@@ -102,7 +102,10 @@ class AudioEncoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """windows b window_samples -> hidden states b positions states channels (the last one normalised)."""
-        mel = self.log_mel(windows)
+        return self.of_mel(self.log_mel(windows))
+
+    def of_mel(self, mel: Tensor) -> Tensor:
+        """The same of log-mels b 80 2 * positions."""
         out = self.encoder(mel.to(self.encoder.conv1.weight.dtype), output_hidden_states=True)
         return torch.stack(out.hidden_states, 2)
 
