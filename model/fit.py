@@ -42,9 +42,10 @@ class Fit:
 
 
 @torch.inference_mode()
-def still_latents(vae: TinyVAE, picture: Image.Image) -> Tensor:
-    """A still shown long enough for the encoder's memory to settle, c h w."""
-    shown = _tensor(picture).expand(SETTLED * vae.config.frames_per_latent, -1, -1, -1)
+def still_latents(vae: TinyVAE, picture: Image.Image | Tensor) -> Tensor:
+    """A still (or its 3 H W in 0 … 1) shown long enough for the encoder's memory to settle, c h w."""
+    still = picture if isinstance(picture, Tensor) else _tensor(picture)
+    shown = still.expand(SETTLED * vae.config.frames_per_latent, -1, -1, -1)
     latents, _ = vae.encode(shown[None].to(_dtype(vae)))
     return latents[0, -1].float()
 

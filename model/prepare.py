@@ -94,7 +94,7 @@ def prepare_embedded(order: Order, vae: TinyVAE, folder: Path, tell: Tell, prese
     tell("writing")
     with whole_or_not_at_all(folder / order.name) as place:
         save_character(place, order.title, _titled(order.title, shares), latents, emotions)
-        mark(place, preset.name)
+        mark(place, preset.characters_of)
         cut_out(order.portrait, cut, SHOWN_SIDE).save(place / "picture.png")
     return fit
 

@@ -115,6 +115,7 @@ EMBEDDED = Preset(
         decoder_time_upscale=(False, True, False),
         decoder_space_upscale=(True, True, False),
         frames_to_trim=0,
+        carries=True,
     ),
     audio=AudioConfig(),
     dit=DiTConfig(
@@ -144,7 +145,6 @@ EMBEDDED = Preset(
 LARGER = tuple(
     replace(EMBEDDED, name=f"embedded-{side}", width=side, height=side, enlargement=side / EMBEDDED.width, shows="embedded")
     for side in (384, 512)
-    if EMBEDDED.carries
 )
 
 # The released transformer with its bidirectional weights. Its look-ahead of 120 ms is what a frame's prompt reaches past

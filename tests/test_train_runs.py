@@ -14,7 +14,7 @@ from torch import nn
 from model.audio import AudioEncoder
 from model.dit import DiT
 from model.tiny_vae import TinyVAE, TinyVAEConfig
-from model.train import audio_encoder, autoencoder, clips, transformer
+from model.train import audio_encoder, autoencoder, clips, lips, transformer
 from model.train.augment import AugmentConfig
 from model.train.run import Run
 from model.train.speech import Clip
@@ -69,7 +69,7 @@ def assert_killed_equals_straight(train, recipe, monkeypatch):
 SMALL_VAE = TinyVAEConfig(
     patch_size=4, latent_channels=4, encoder_width=8, encoder_blocks=1, encoder_time_downscale=(True, False),
     decoder_widths=(8, 8, 8), decoder_blocks=(1, 1), decoder_time_upscale=(False, True),
-    decoder_space_upscale=(True, True), frames_to_trim=0,
+    decoder_space_upscale=(True, True), frames_to_trim=0, carries=True,
 )  # fmt: skip
 
 
@@ -145,9 +145,13 @@ def clips_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "REFERENCES", 1)
     monkeypatch.setattr(clips, "SECONDS", 1.28)
     torch.manual_seed(11)
+    monkeypatch.setattr(lips, "EMBEDDED", TINY)
     torch.save({"vae": TinyVAE(TINY.vae).state_dict()}, tmp_path / "checkpoint.pt")
+    heard = {"encoder": AudioEncoder(TINY.audio), "reader": lips.Reader(TINY.audio.channels)}
+    torch.save({name: part.state_dict() for name, part in heard.items()}, tmp_path / "heard.pt")
     return clips.Recipe(
-        out=tmp_path / "clips", autoencoder=tmp_path / "checkpoint.pt", speech=tmp_path, count=2, seed=3, shipped=0.5,
+        out=tmp_path / "clips", autoencoder=tmp_path / "checkpoint.pt", audio_encoder=tmp_path / "heard.pt",
+        speech=tmp_path, count=2, seed=3, shipped=0.5,
         pairs=0.5, cut=0.2, felt=0.5, changing=0.5, part="0/1", film_only=False,
     )  # fmt: skip
 
@@ -226,7 +230,7 @@ def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monke
     def train(recipe: transformer.Recipe) -> DiT:
         pools, _ = load(recipe)
         dit, _ = transformer.train(recipe, pools)
-        assert all(pool.rolled for pool in pools)
+        assert any(pool.rolled for pool in pools)
         return dit
 
     assert_killed_equals_straight(train, transformer_recipe, monkeypatch)

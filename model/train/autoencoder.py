@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.carried import Painting, carried, composed
+from model.fit import still_latents
 from model.presets import EMBEDDED
 from model.tiny_vae import MemBlock, TinyVAE
 from model.train.muon import muon_with_adam
@@ -22,13 +24,17 @@ from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate
 from model.train.sheets import pictures_of, psnr, save_sheet, sharpness
 from model.train.warm import warm_start
+from model.world.pose import Pose
 
 LATENTS_PER_CLIP = 3
 FACE_WEIGHT, EYES_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 4.0
 SIZE = 256
-SHIPPED_SHARE = 0.6  # of the people
+CELL = EMBEDDED.vae.spatial_factor
+SHIPPED_SHARE, PAIR_SHARE = 0.35, 0.2  # of the people; of the clips
 RENEWED = 0.3  # clips a step: drawing costs as much as learning, so a clip serves many batches
 HELD_OUT = 8  # clips of the cast, and of strangers
+COARSE = 4  # pixels that are one for the coarse look at what is carried
+NOISE = 0.05  # on latents: the decoder is to forgive what the transformer will get wrong
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,25 @@ class Recipe:
     save_every: int  # steps
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Pieces of clips, and the whole pictures at rest that their people begin from."""
+
+    true: Tensor  # b f 3 crop crop in 0 … 1
+    weight: Tensor  # b 1 1 crop crop: of each pixel in the loss
+    stills: Tensor  # b 3 SIZE SIZE
+    corner: Tensor  # b 2: left and top of each piece in its picture
+
+    def to(self, device: str) -> "Piece":
+        return Piece(*(tensor.to(device) for tensor in (self.true, self.weight, self.stills, self.corner)))
+
+    def at_rest(self) -> Tensor:
+        """The same pieces of the stills, b 3 crop crop."""
+        crop = self.true.shape[-1]
+        cut = zip(self.stills, self.corner.int().tolist(), strict=True)
+        return torch.stack([still[:, top : top + crop, left : left + crop] for still, (left, top) in cut])
+
+
 class Clips:
     """Some neighbours out of an endless row of short clips, that batches are cut from. They move along the row with the
     steps of training, and a clip is drawn from its number, so they follow from the step alone."""
@@ -54,6 +79,7 @@ class Clips:
         self.seed, self.shipped_share, self.drawn = seed, shipped_share, 0
         self.frames = LATENTS_PER_CLIP * EMBEDDED.vae.frames_per_latent
         self.pool = np.empty((size, self.frames, SIZE, SIZE, 3), np.uint8)
+        self.stills = np.empty((size, SIZE, SIZE, 3), np.uint8)
         self.weights = np.empty((size, SIZE, SIZE), np.float32)  # of each pixel in the loss
         self.mouths: list[np.ndarray] = [np.empty(0)] * size  # boxes, n 4
         self.faces: list[np.ndarray] = [np.empty(0)] * size
@@ -66,20 +92,22 @@ class Clips:
         self.drawn = end
 
     def _draw(self, rng: np.random.Generator, place: int) -> None:
-        scene = choose_scene(rng, self.shipped_share, pair_share=0.35)
+        scene = choose_scene(rng, self.shipped_share, PAIR_SHARE)
         people = len(scene.people)
         mouths = np.stack([random_mouth(rng, self.frames) for _ in range(people)])
         moved = rng.random(people) < 0.6
         feelings = [choose_feeling(rng, self.frames, 0.2) if one else NEUTRAL for one in moved]
         self.pool[place] = film(scene, random_motion(rng, self.frames), mouths, feelings, SIZE)
+        self.stills[place] = scene.render((Pose.neutral(),) * people, SIZE)
         self.mouths[place], self.faces[place] = np.array(scene.mouth_boxes(SIZE)), np.array(scene.face_boxes(SIZE))
         self.weights[place] = pixel_weights(self.faces[place], self.mouths[place])
 
-    def batch(self, rng: np.random.Generator, clips: int, latents: int, crop: int) -> tuple[Tensor, Tensor]:
-        """b f 3 crop crop in [0, 1], most of them holding a mouth, and the weight of each pixel, b 1 1 crop crop."""
+    def batch(self, rng: np.random.Generator, clips: int, latents: int, crop: int) -> Piece:
+        """Most of it holds a mouth."""
         frames = latents * EMBEDDED.vae.frames_per_latent
-        cut, weights = [], []
-        for place in rng.integers(len(self.pool), size=clips):
+        cut, weights, corners = [], [], []
+        places = rng.integers(len(self.pool), size=clips)
+        for place in places:
             person = rng.integers(len(self.faces[place]))
             x0, y0, x1, y1 = self.mouths[place][person]
             place_of_interest = rng.random()
@@ -90,12 +118,17 @@ class Clips:
             else:
                 centre = rng.uniform(0, SIZE, 2)
             corner = (np.array(centre) - crop / 2 + rng.uniform(-16, 16, 2)).clip(0, SIZE - crop)
-            left, top = corner.astype(int) // 4 * 4
+            left, top = corner.astype(int) // CELL * CELL
             first = int(rng.integers(self.frames - frames + 1))
             cut.append(self.pool[place, first : first + frames, top : top + crop, left : left + crop])
             weights.append(self.weights[place, top : top + crop, left : left + crop])
-        pictures = torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255
-        return pictures, torch.from_numpy(np.stack(weights))[:, None, None]
+            corners.append((left, top))
+        return Piece(
+            torch.from_numpy(np.stack(cut)).permute(0, 1, 4, 2, 3).float() / 255,
+            torch.from_numpy(np.stack(weights))[:, None, None],
+            torch.from_numpy(self.stills[places]).permute(0, 3, 1, 2).float() / 255,
+            torch.tensor(corners).float(),
+        )
 
 
 def pixel_weights(faces: np.ndarray, mouths: np.ndarray) -> np.ndarray:
@@ -118,14 +151,24 @@ def picture_loss(made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
     return loss + (weight[..., 1:] * error.diff(dim=-1).abs()).mean()
 
 
-def curriculum(progress: float, step: int, batch: int) -> tuple[int, int, int]:
-    """Clips, latents and crop of a step: many small pieces first, because neighbouring frames teach little that is new;
-    memory over time and whole pictures once single pieces look right."""
-    if progress > 0.9 and step % 8 == 0:
+def carrying_loss(said: Painting, moved: Tensor, piece: Piece) -> Tensor:
+    """How far the carried portrait alone is from the truth, fine, and coarse: what is far from its place must find the way.
+    Neighbours move alike, and what can be carried is."""
+    crop = piece.true.shape[-1] // COARSE
+    coarse = carried(said.flow, F.avg_pool2d(piece.stills, COARSE), piece.corner / COARSE, (crop, crop))
+    wanted = F.avg_pool2d(piece.true.flatten(0, 1), COARSE).unflatten(0, piece.true.shape[:2])
+    rough = F.avg_pool2d(piece.weight[:, 0], COARSE)[:, None]
+    loss = 0.5 * (piece.weight * (moved - piece.true).abs()).mean() + (rough * (coarse - wanted).abs()).mean()
+    loss = loss + 0.02 * (said.flow.diff(dim=-1).abs().mean() + said.flow.diff(dim=-2).abs().mean())
+    return loss + 0.03 * (1 - said.share.float()).mean()
+
+
+def curriculum(step: int, batch: int) -> tuple[int, int, int]:
+    """Clips, latents and crop of a step: mostly many small pieces, because neighbouring frames teach little that is new;
+    memory over time and whole pictures among them."""
+    if step % 8 == 0:
         return max(1, batch // 16), LATENTS_PER_CLIP, SIZE
-    if progress > 0.6 and step % 4 == 0:
-        return max(1, batch // 5), LATENTS_PER_CLIP, 128
-    return (batch, 1, 96) if progress < 0.6 else (batch, 1, 64)
+    return (max(1, batch // 4), 2, 128) if step % 2 == 0 else (batch, 1, 96)
 
 
 def start_near_identity(vae: TinyVAE) -> None:
@@ -140,7 +183,7 @@ def start_near_identity(vae: TinyVAE) -> None:
         if isinstance(module, MemBlock):
             module.conv[-1].weight.data *= 0.1
     vae.decoder[-1].weight.data *= 0.1
-    nn.init.constant_(vae.decoder[-1].bias, 0.5)
+    nn.init.constant_(vae.decoder[-1].bias[: 3 * vae.config.patch_size**2], 0.5)  # grey; nothing moves
 
 
 def train(recipe: Recipe) -> TinyVAE:
@@ -156,28 +199,33 @@ def train(recipe: Recipe) -> TinyVAE:
     run.resume(**parts)
     vae.encoder.requires_grad_(not recipe.decoder_only)
     held_out = held_out_clips(recipe.seed)
-    clips = Clips(recipe.seed, recipe.pool)
+    clips, per_latent = Clips(recipe.seed, recipe.pool), EMBEDDED.vae.frames_per_latent
     while not run.finished:
         rng = run.rng()
         optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
         clips.move_to(run.step)
-        cut = clips.batch(rng, *curriculum(run.progress, run.step, recipe.batch))
-        true, weight = (x.to(recipe.device) for x in cut)
-        # Noise makes the decoder forgive what the transformer will get wrong. At first it would drown the latents.
-        noise = 0.04 * min(1.0, 10 * run.progress)
-        with torch.autocast(true.device.type, torch.bfloat16):
-            latents, _ = vae.encode(true)
-            made, _ = vae.decode(latents + noise * torch.randn_like(latents))
-        made, latents = made.float(), latents.float()
+        piece = clips.batch(rng, *curriculum(run.step, recipe.batch)).to(recipe.device)
+        noise = NOISE * min(1.0, 10 * run.progress)  # at first it would drown the latents
+        with torch.autocast(piece.true.device.type, torch.bfloat16):
+            with torch.no_grad():
+                at_rest, _ = vae.encode(piece.at_rest()[:, None].expand(-1, 2 * per_latent, -1, -1, -1))
+            latents, _ = vae.encode(piece.true)
+            said, _ = vae.paint(latents + noise * torch.randn_like(latents), at_rest[:, -1])
+        latents, paint = latents.float(), said.paint.float()
+        moved = carried(said.flow, piece.stills, piece.corner, piece.true.shape[-2:])
+        made = torch.lerp(paint, moved, said.share.float())
         # About unit variance in every channel: the transformer's noise is drawn to that measure.
         mean, variance = latents.mean((0, 1, 3, 4)), latents.var((0, 1, 3, 4))
-        loss = picture_loss(made, true, weight) + 0.02 * (mean.square() + (variance + 1e-6).log().square()).mean()
+        loss = picture_loss(made, piece.true, piece.weight) + 0.3 * picture_loss(paint, piece.true, piece.weight)
+        loss = loss + carrying_loss(said, moved, piece)
+        loss = loss + 0.02 * (mean.square() + (variance + 1e-6).log().square()).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
-        mse = F.mse_loss(made, true).item()
-        if run.record(parts, loss=loss.item(), mse=mse, variance=variance.mean().item()) and not run.finished:
+        figures = {"mse": F.mse_loss(made, piece.true).item(), "mse of the paint": F.mse_loss(paint, piece.true).item()}
+        figures |= {"variance": variance.mean().item(), "carried": said.share.float().mean().item()}
+        if run.record(parts, loss=loss.item(), **figures) and not run.finished:
             run.note(sheet(vae, held_out, recipe.out))
     run.report(sheet(vae, held_out, recipe.out))
     return vae
@@ -193,15 +241,17 @@ def held_out_clips(seed: int) -> dict[str, Clips]:
 
 @torch.inference_mode()
 def sheet(vae: TinyVAE, held_out: dict[str, Clips], folder: Path) -> dict[str, float]:
-    """Draws sheet.png, true frames above reconstructed ones -> how alike they are."""
-    rows, scores = [], {}
+    """Draws sheet.png, true frames above reconstructed ones and what is painted of them -> how alike they are."""
+    rows, scores, device = [], {}, next(vae.parameters()).device
     for who, clips in held_out.items():
-        true = torch.from_numpy(clips.pool).permute(0, 1, 4, 2, 3).float() / 255
-        made, _ = vae.decode(vae.encode(true.to(next(vae.parameters()).device))[0])
-        shown, seen = clips.pool.reshape(-1, SIZE, SIZE, 3), pictures_of(made.flatten(0, 1))
+        true, stills = (torch.from_numpy(x).movedim(-1, -3).float().to(device) / 255 for x in (clips.pool, clips.stills))
+        latents = torch.stack([still_latents(vae, still) for still in stills])
+        said, _ = vae.paint(vae.encode(true)[0], latents)
+        made, shown = composed(said, stills), clips.pool.reshape(-1, SIZE, SIZE, 3)
+        seen, paint = pictures_of(made.flatten(0, 1)), pictures_of(said.paint.flatten(0, 1))
         scores[f"{who}: PSNR, dB"] = psnr(seen, shown)
         scores[f"{who}: sharpness against the truth"] = sharpness(seen) / sharpness(shown)
-        rows += [pictures[clips.frames - 1 :: clips.frames][:6] for pictures in (shown, seen)]
+        rows += [pictures[clips.frames - 1 :: clips.frames][:6] for pictures in (shown, seen, paint)]
     save_sheet(folder / "sheet.png", rows)
     return scores
 
