@@ -1,6 +1,5 @@
 """Who a drawn person is: every parameter of an identity, and how to draw one by lot. Draws nothing."""
 
-import math
 import re
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
@@ -113,7 +112,7 @@ def _check(name: str, value) -> None:
             raise ValueError(f"{name} is {value!r}; choose one of {', '.join(CHOICES[name])}")
     elif name in RANGES:
         low, high = RANGES[name]
-        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not low <= value <= high or (name == "details" and value != int(value)):
             kind = "a whole number" if name == "details" else "a number"
             raise ValueError(f"{name} is {value!r}; it must be {kind} from {low} to {high}")
