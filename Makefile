@@ -13,9 +13,9 @@ READY := $(VENV)/.set-up
 # What tests and benchmarks use beyond Python packages: a browser, and voices to speak to the avatar with.
 TEST_PACKAGES := chromium ffmpeg flite espeak-ng libespeak-ng1 festival festvox-kallpc16k libgl1 libegl1
 
-.PHONY: run test setup demo bench lint test-packages
+.PHONY: run test setup demo bench lint test-packages drawing
 
-run: setup
+run: setup drawing
 	@exec $(PYTHON) server.py --port $(PORT)
 
 test: setup test-packages
@@ -37,6 +37,10 @@ lint: setup
 $(READY): pyproject.toml
 	@./ops/setup.sh $(VENV)
 	@touch $@
+
+# What the designer draws with needs two system libraries, which a desktop has and a small server may not.
+drawing: setup
+	@$(PYTHON) -c "import skia" 2>/dev/null || ./ops/packages.sh libgl1 libegl1 || echo "All else works without them."
 
 test-packages:
 	@./ops/packages.sh $(TEST_PACKAGES)

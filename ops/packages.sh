@@ -21,5 +21,5 @@ elif command -v apt-get >/dev/null; then
     echo "    sudo apt-get install ${missing[*]}" >&2
     exit 1
 else
-    echo "The tests need these programs, under their Debian names: ${missing[*]}. Make sure that they are there." >&2
+    echo "These packages are needed, under their Debian names: ${missing[*]}. Make sure that they are there." >&2
 fi
