@@ -19,6 +19,8 @@ from model.offline import Prompt
 from model.prepared import load_conditions
 from model.text import no_text
 
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError)  # as Pillow says it
+
 
 @dataclass(frozen=True)
 class Look:
@@ -47,7 +49,7 @@ def _picture(character: Character, size: tuple[int, int]) -> Tensor:
     try:
         with Image.open(character.picture) as file:
             picture = file.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    except OSError as problem:
+    except DAMAGED as problem:
         raise ValueError(f"the picture of character {character.name} cannot be read: {problem}") from problem
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 

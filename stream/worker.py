@@ -192,6 +192,8 @@ class Worker:
             self.generator.learn(folder)
         except ValueError as problem:
             log.warning("a character is left out: %s", problem)
+        except Exception:  # nobody foresaw such damage, and it is no reason for all others to be gone
+            log.exception("character %s is left out", folder.name)
 
     def prepare(self, prepare: Callable, wish: Prepare, send: Callable[[object], None]) -> None:
         """Runs beside the loop, in a thread of its own."""

@@ -1,0 +1,63 @@
+"""Characters that a generator learns while it serves: new ones, damaged ones, and ones that are changed meanwhile."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.character import Character, save_character
+from model.look import drawn
+from model.prepared import mark
+from stream.worker import Worker
+from tests.tiny import TINY, tiny_generator
+
+FACE = {"Me": (0.2, 0.2, 0.8, 0.8)}
+
+
+@pytest.fixture
+def generator():
+    return tiny_generator()
+
+
+def written(folder, name: str = "me", title: str = "Me", brightness: int = 128):
+    save_character(folder / name, title, FACE, torch.randn(4, 4, 4))
+    mark(folder / name, TINY.characters_of)
+    Image.fromarray(np.full((32, 32, 3), brightness, np.uint8)).save(folder / name / "picture.png")
+    return folder / name
+
+
+def damaged(file, kind: str) -> None:
+    whole = file.read_bytes()
+    broken = {
+        "empty": b"",
+        "half": whole[: len(whole) // 2],
+        "chunk": whole[:33] + b"\0\0\0\1" + whole[37:],  # a length that is wrong: Pillow says SyntaxError
+        "huge": whole[:16] + b"\0\1\0\0\0\1\0\0" + whole[24:],
+    }
+    file.write_bytes(broken[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "half", "chunk", "huge"])
+def test_a_damaged_picture_is_told_as_a_damaged_character(tmp_path, kind):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(picture)
+    damaged(picture, kind)
+    me = Character("me", "Me", str(picture), ("Me",), tuple(FACE.values()), torch.randn(4, 4, 4))
+    with pytest.raises(ValueError, match="picture of character me cannot be read"):
+        drawn(me, 4, 4, torch.float32, torch.device("cpu"), (32, 32))
+
+
+def test_a_character_with_unforeseen_damage_is_left_out_and_the_others_stay(generator, tmp_path, monkeypatch, caplog):
+    written(tmp_path, "good")
+    written(tmp_path, "odd")
+    look = generator.look
+
+    def stumbles(character):
+        if character.name == "odd":
+            raise RuntimeError("nobody thought of this")
+        return look(character)
+
+    monkeypatch.setattr(generator, "look", stumbles)
+    Worker(generator).learn_all(str(tmp_path))
+    assert "good" in generator.characters and "odd" not in generator.characters
+    assert "odd is left out" in caplog.text
