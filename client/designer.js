@@ -135,6 +135,7 @@ export class Designer {
   #start({ title, look }, changing = null) {
     this.#changing = changing;
     this.#undone = [];
+    this.#lastField = null;
     this.#element["design-title"].value = title;
     this.#say("");
     this.#put(look);
@@ -265,6 +266,8 @@ export class Designer {
     this.#say("");
     this.#changing = null;
     this.#look = null; // the next one begins anew
+    this.#undone = [];
+    this.#lastField = null;
     this.#element["design-title"].value = "";
     this.#element.designer.close();
     this.#onMade(character);
