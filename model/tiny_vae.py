@@ -137,8 +137,11 @@ class TinyVAE(nn.Module):
     ) -> tuple[Tensor, Memory]:
         """latents b,t,c,h,w -> frames b,t*frames_per_latent,3,H,W (not clamped) and the memory for the next call.
 
-        `still` is what the frames begin from, where the decoder carries it along; frames are then as large as it is."""
+        `still` is what the frames begin from, where the decoder carries it along; frames are then as large as it is.
+        Raises ValueError where such a decoder gets none."""
         if self.config.carries:
+            if still is None:
+                raise ValueError("this decoder carries a still picture along: it must be given one")
             painted, memory = self.paint(latents, still.latents, memory)
             return composed(painted, still.picture), memory
         frames, memory = _run(self.decoder, latents, memory)

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from model.carried import Still
 from model.planning import footprint
 from model.planning.budget import VALUE_BYTES, Budget, Figure, Sections, unpacked_bytes
 from model.planning.footprint import empty, operations, parameters, peak_bytes, weightless
@@ -74,11 +75,12 @@ class Stream(Budget):
         """Operations and bytes of a chunk's decode, which starts from what the chunk before it left."""
         channels, chunk = self.subject.stream_decoder.latent_channels, self.subject.live.chunk
         latents = empty(1, chunk, channels, *self.grid)
+        still = Still(latents[:, 0], empty(1, 3, self.height, self.width))
         with torch.inference_mode():
-            _, memory = self.decoder.decode(latents)
+            _, memory = self.decoder.decode(latents, still=still)
 
         def again() -> object:
-            return self.decoder.decode(latents, memory)
+            return self.decoder.decode(latents, memory, still)
 
         return operations(again), peak_bytes(again)
 
