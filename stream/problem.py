@@ -13,7 +13,7 @@ class Problem(Exception):
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **extra: object) -> None:
         super().__init__(detail)
         self.status = status
-        self.detail = detail
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()  # somebody's half of a surrogate pair is no text
         self.headers = headers or {}
         self.extra = extra
 

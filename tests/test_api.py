@@ -78,6 +78,11 @@ async def test_the_character_changes_in_a_running_session(http):
     assert_problem(await http.patch(url, json={"character": "eve"}), 422, "character", "eve", "ada, bo")
 
 
+async def test_half_a_surrogate_pair_is_refused_like_any_other_name(http):
+    half = {"content": r'{"character": "\ud800"}', "headers": {"Content-Type": "application/json"}}
+    assert_problem(await http.post("/v1/sessions", **half), 422, r"\ud800")
+
+
 async def test_a_deleted_session_is_gone(http):
     url = (await http.post("/v1/sessions", json={})).json()["url"]
     assert (await http.delete(url)).status_code == 204
