@@ -16,6 +16,7 @@ from model.world.look import RANGES, Look
 FORMAT, VERSION = "visavis-character", 1
 LARGEST_TITLE = 80
 PARTS = {"format", "version", "title", "look"}
+WHOLE = "details"  # the number of a look that must be a whole one
 SHOWN = 60  # letters of somebody's nonsense that are repeated to them
 
 
@@ -67,6 +68,8 @@ def within(values: dict) -> tuple[dict, tuple[str, ...]]:
         value, (low, high) = values[name], RANGES[name]
         if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(_float(value)):
             continue
+        if name == WHOLE and math.isfinite(_float(value)) and value == int(value):
+            value = brought[name] = int(value)  # JSON knows no whole numbers: 3 may come as 3.0
         nearest = min(max(value, low), high)
         if nearest != value:
             brought[name] = nearest

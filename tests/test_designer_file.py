@@ -59,6 +59,7 @@ def test_a_field_that_is_missing_has_its_default():
         (look(jaw=float("nan")), "jaw is nan"),
         (look(jaw=True), "jaw is True"),
         (look(hair=["bald"]), "hair is ['bald']"),
+        (look(details=3.5), "details is 3.5; it must be a whole number"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_is_wrong(text, words):
@@ -76,6 +77,13 @@ def test_a_number_out_of_its_range_is_brought_into_it_and_said_so(name, value, n
     design, changes = read(look(**{name: value}))
     assert getattr(design.look, name) == (high if nearest is None else nearest)
     assert len(changes) == 1 and changes[0].startswith(name) and f"from {low:g} to {high:g}" in changes[0]
+
+
+def test_a_whole_number_is_whole_also_where_the_file_writes_it_with_a_point():
+    design, changes = read(look(details=3.0))
+    assert isinstance(design.look.details, int) and design.look.details == 3 and changes == ()
+    with pytest.raises(ValueError, match="details is 3.0; it must be a whole number"):
+        Look(details=3.0)
 
 
 def test_nonsense_is_not_repeated_at_length():

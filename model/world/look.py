@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass, fields
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _check(name: str, value) -> None:
     elif name in RANGES:
         low, high = RANGES[name]
         number = isinstance(value, Real) and not isinstance(value, bool)
-        if not number or not low <= value <= high or (name == "details" and value != int(value)):
+        if not number or not low <= value <= high or (name == "details" and not isinstance(value, Integral)):
             kind = "a whole number" if name == "details" else "a number"
             raise ValueError(f"{name} is {value!r}; it must be {kind} from {low} to {high}")
     elif not isinstance(value, str) or not _HEX.fullmatch(value):
