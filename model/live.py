@@ -8,6 +8,7 @@ session's state is a value. In a chunk nothing waits for the device before the p
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,8 @@ class Live(ABC):
             found = tuple(character.ref_latents.shape)
             raise ValueError(f"character {folder.name} has latents of {found}, not {expected}: prepare it anew")
         self.look(character)
-        self.forget(folder.name)
-        self.characters[folder.name] = character
+        self.characters[folder.name] = character  # at every moment somebody of that name can be opened, the old or the new
+        self._rest.forget(folder.name)
         return character
 
     def forget(self, name: str) -> None:
@@ -114,10 +115,18 @@ class Live(ABC):
     @torch.inference_mode()
     def open(self, character: str, seed: int, chunk_index: int = 0) -> State:
         """A session at rest whose next chunk is `chunk_index`. Raises KeyError for an unknown character."""
-        who = self.characters[character]
         with enough_memory(self.preset):
-            rest = self._own(self._rest.get(character, lambda: self._come_to_rest(who)))
+            rest = self._own(self._at_rest(character))
         return replace(rest, seed=seed, chunk_index=chunk_index, opened_at=chunk_index)
+
+    def _at_rest(self, name: str) -> State:
+        """Of the character as it is now: one that was changed while somebody brought the old one to rest, comes anew."""
+        while True:
+            who = self.characters[name]
+            rest = self._rest.get(name, partial(self._come_to_rest, who))
+            if rest.character is who:
+                return rest
+            self._rest.forget(name)
 
     def at(self, state: State, chunk_index: int) -> State:
         """The state, to make this chunk next: chunks that nobody could have seen may be left out."""

@@ -26,6 +26,30 @@ def written(folder, name: str = "me", title: str = "Me", brightness: int = 128):
     return folder / name
 
 
+def test_a_changed_character_is_never_missing_and_comes_to_rest_anew(generator, tmp_path, monkeypatch):
+    generator.learn(written(tmp_path, title="Before"))
+    come_to_rest = generator._come_to_rest
+
+    def changed_meanwhile(character):
+        rest = come_to_rest(character)
+        if character.title == "Before":
+            generator.learn(written(tmp_path, title="After"))
+        return rest
+
+    monkeypatch.setattr(generator, "_come_to_rest", changed_meanwhile)
+    assert generator.open("me", 1).character.title == "Before"  # who asked before the change
+    assert generator.open("me", 1).character.title == "After"
+    assert generator.open("me", 2).character is generator.characters["me"]
+
+
+def test_a_character_is_there_at_every_moment_of_its_change(generator, tmp_path, monkeypatch):
+    generator.learn(written(tmp_path))
+    seen = []
+    monkeypatch.setattr(generator._rest, "forget", lambda name: seen.append(generator.characters[name].title))
+    generator.learn(written(tmp_path, title="After"))
+    assert seen == ["After"]
+
+
 def damaged(file, kind: str) -> None:
     whole = file.read_bytes()
     broken = {
