@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model import render as command
 from model.audio import windows_of
@@ -21,6 +22,9 @@ from model.rendering.problems import CannotGoOn, Problem
 from model.rendering.recording import FILM_RATE, MODEL_RATE, Recording, read_recording
 from model.rendering.rows import Row, read_rows
 from model.rendering.streamed import StreamedFilms, StreamSettings
+from model.world.look import Look
+from model.world.pose import Pose
+from model.world.scene import Scene
 from tests.tiny import tiny_generator
 
 HEADINGS = "videoid,image,audio,prompt,fps"
@@ -278,6 +282,15 @@ def test_the_embedded_preset_renders_a_list(tmp_path, capsys):
     assert command.main(told) == 1
     assert decoded(tmp_path / "out" / "bo.mp4").shape == (4, 256, 256, 3)
     assert "1 of 2 films are there" in capsys.readouterr().err
+
+
+def test_anybodys_picture_speaks(tmp_path):
+    """Somebody drawn by lot, who is no shipped character."""
+    scene, picture = Scene((Look.random(np.random.default_rng(12)),)), tmp_path / "portrait.png"
+    Image.fromarray(scene.render((Pose.neutral(),), 512)).save(picture)
+    told = ["--audio", str(wav(tmp_path / "s.wav", tone(0.3))), "--image", str(picture), "--out", str(tmp_path / "f.mp4")]
+    assert command.main([*told, "--n-frames", "2"]) == 0
+    assert decoded(tmp_path / "f.mp4").shape == (2, 256, 256, 3)
 
 
 @pytest.mark.parametrize(

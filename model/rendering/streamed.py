@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from model.audio import windows_of
@@ -35,6 +34,8 @@ class StreamedFilms:
 
     def __init__(self, generator: Generator, settings: StreamSettings) -> None:
         self.generator, self.settings = generator, settings
+        # Characters that are made for a film show their picture when they begin, so it must be there as long as they are.
+        self._made = TemporaryDirectory()
 
     def prepare(self, row: Row, recording: Recording) -> Sequence[str]:
         """Raises ValueError for a row that cannot be made."""
@@ -79,12 +80,12 @@ class StreamedFilms:
             return own[0]
         name = str(row.image)
         if name not in known:
-            known[name] = replace(self._prepared(portrait(row.image)), name=name)
+            order = Order(f"sitter-{len(known)}", "Sitter", portrait(row.image))
+            known[name] = replace(self._prepared(order), name=name)
         return name
 
-    def _prepared(self, picture: Image.Image) -> Character:
+    def _prepared(self, order: Order) -> Character:
         """Raises ValueError where the model cannot hold the picture."""
-        order = Order("sitter", "Sitter", picture)
-        with TemporaryDirectory() as folder:
-            prepare_embedded(order, self.generator.vae, Path(folder), lambda stage: None, self.generator.preset)
-            return load_character(Path(folder) / order.name)
+        folder = Path(self._made.name)
+        prepare_embedded(order, self.generator.vae, folder, lambda stage: None, self.generator.preset)
+        return load_character(folder / order.name)
