@@ -18,6 +18,7 @@ from torch import Tensor
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 EMOTION = "emotion."
+LATENTS = "latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def load_character(folder: Path) -> Character:
         faces = about["faces"]
         if not faces:
             raise ValueError("it has no faces")
-        tensors = {name: tensor.float() for name, tensor in load_file(folder / "latents.safetensors").items()}
+        tensors = {name: tensor.float() for name, tensor in load_file(folder / LATENTS).items()}
         return Character(
             folder.name,
             about["title"],
@@ -64,8 +65,13 @@ def save_character(
     folder.mkdir(parents=True, exist_ok=True)
     boxes = [{"title": name, "box": [round(float(x), 4) for x in box]} for name, box in faces.items()]
     (folder / "character.json").write_text(json.dumps({"title": title, "faces": boxes}, indent=2) + "\n")
-    tensors = {"reference": ref_latents} | {EMOTION + name: latents for name, latents in (emotions or {}).items()}
-    save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, folder / "latents.safetensors")
+    save_file(tensors_of(ref_latents, emotions or {}), folder / LATENTS)
+
+
+def tensors_of(ref_latents: Tensor, emotions: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the file of latents holds."""
+    tensors = {"reference": ref_latents} | {EMOTION + name: latents for name, latents in emotions.items()}
+    return {name: tensor.half().contiguous() for name, tensor in tensors.items()}
 
 
 def box_mask(box: Sequence[float], rows: int, columns: int) -> Tensor:

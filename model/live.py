@@ -21,11 +21,13 @@ from model.decoding import decoder_of
 from model.device import Stages, fetched, onto
 from model.dit import DiT
 from model.emotion import Feelings
+from model.fingerprint import fingerprint
 from model.look import Look, drawn, photographed
 from model.planning.live_memory import enough_memory
-from model.prepared import preset_of
+from model.prepared import encoder_of, preset_of
 from model.presets import Preset
 from model.recent import Recent
+from model.renewed import renewed
 from model.tiny_vae import TinyVAE
 from model.vae import VAE
 
@@ -84,17 +86,25 @@ class Live(ABC):
     # --- characters
 
     def learn(self, folder: Path) -> Character:
-        """One more character, or one anew. Raises ValueError for a folder that is damaged or another preset's."""
+        """One more character, or one anew. Raises ValueError as `read`."""
+        character = self.read(folder)
+        self.characters[folder.name] = character  # at every moment somebody of that name can be opened, the old or the new
+        self._rest.forget(folder.name)
+        return character
+
+    def read(self, folder: Path) -> Character:
+        """A character that can be learnt. Raises ValueError for a folder that is damaged or another preset's."""
         if (preset := preset_of(folder)) != self.preset.characters_of:
             raise ValueError(f"character {folder.name} is for the preset {preset}, and this is {self.preset.name}")
+        made_by = encoder_of(folder)  # before the latents, which whoever makes them anew writes before it
         character = load_character(folder)
+        if not self.preset.prepared_as and made_by != fingerprint(self.vae):
+            character = renewed(character, self.vae, self.preset)
         expected = (self.preset.dit.in_channels, *self.preset.latent_size)
         if character.ref_latents.shape != expected:
             found = tuple(character.ref_latents.shape)
             raise ValueError(f"character {folder.name} has latents of {found}, not {expected}: prepare it anew")
         self.look(character)
-        self.characters[folder.name] = character  # at every moment somebody of that name can be opened, the old or the new
-        self._rest.forget(folder.name)
         return character
 
     def forget(self, name: str) -> None:

@@ -42,10 +42,11 @@ def drawn(
     states, mask = no_text(1, text_width)
     prompt = Prompt(states, mask, torch.zeros(1, pooled_width))
     look = _look(character.ref_latents[None, :, None], character.face_mask(), prompt, dtype, device)
-    return replace(look, picture=onto(device, _picture(character, carried))) if carried else look
+    return replace(look, picture=onto(device, picture_of(character, carried))) if carried else look
 
 
-def _picture(character: Character, size: tuple[int, int]) -> Tensor:
+def picture_of(character: Character, size: tuple[int, int]) -> Tensor:
+    """Its picture of this width and height, 1 3 H W float32 in 0 … 1. Raises ValueError where it cannot be read."""
     try:
         with Image.open(character.picture) as file:
             picture = file.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -94,7 +94,7 @@ def prepare_embedded(order: Order, vae: TinyVAE, folder: Path, tell: Tell, prese
     tell("writing")
     with whole_or_not_at_all(folder / order.name) as place:
         save_character(place, order.title, _titled(order.title, shares), latents, emotions)
-        mark(place, preset.characters_of)
+        mark(place, preset.characters_of, vae)
         cut_out(order.portrait, cut, SHOWN_SIDE).save(place / "picture.png")
     return fit
 
@@ -228,11 +228,12 @@ def _prepare(order: Order, options: argparse.Namespace) -> None:
         print(f"{stage} …", file=sys.stderr)
 
     if options.checkpoint is None:
-        if options.preset not in (None, EMBEDDED.name):
+        preset = PRESETS.get(options.preset or EMBEDDED.name)
+        if preset is None or preset.weights != EMBEDDED.name:
             raise ValueError(f"the preset {options.preset} needs its weights: say where they are with --checkpoint")
         from model.loading import load
 
-        fit = prepare_embedded(order, load(EMBEDDED.name).vae, options.out, tell)
+        fit = prepare_embedded(order, load(EMBEDDED.name).vae, options.out, tell, preset)
         warning = "" if fit.holds else " It is made anyway, and will not look like itself when it moves."
         print(f"{fit.verdict()}.{warning}", file=sys.stderr)
         return

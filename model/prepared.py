@@ -1,6 +1,6 @@
 """What a character's folder says beyond model/character.py: the preset it is for, and what text encoders made of it.
 
-    character.json              also `preset`
+    character.json              also `preset` and, of embedded presets, `encoder`: the fingerprint of what made its latents
     conditions.safetensors      full-size presets only: `reference`, the still's latents over a whole window, c t h w, and
                                 of `prompt` and `negative` the `states` (b l c), `mask` (b l) and `pooled` (b c)
 
@@ -20,7 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.fingerprint import fingerprint
 from model.offline import Prompt
+from model.tiny_vae import TinyVAE
 
 CONDITIONS = "conditions.safetensors"
 PARTS = ("states", "mask", "pooled")
@@ -35,15 +37,28 @@ class Conditions:
 
 def preset_of(folder: Path) -> str | None:
     """The preset that a character was prepared for; None where its folder does not say."""
+    return _about(folder).get("preset")
+
+
+def _about(folder: Path) -> dict:
     try:
-        return json.loads((folder / "character.json").read_text()).get("preset")
-    except (OSError, ValueError, AttributeError) as problem:
+        return {} | json.loads((folder / "character.json").read_text())
+    except (OSError, ValueError, TypeError) as problem:
         raise ValueError(f"character folder {folder} cannot be used: {problem!r}") from problem
 
 
-def mark(folder: Path, preset: str) -> None:
+def encoder_of(folder: Path) -> str | None:
+    """The fingerprint of the autoencoder that made a character's latents; None where its folder does not say."""
+    return _about(folder).get("encoder")
+
+
+def mark(folder: Path, preset: str, vae: TinyVAE | None = None) -> None:
+    """For which preset a character is, and of which small autoencoder its latents are."""
     path = folder / "character.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"preset": preset}, indent=2, ensure_ascii=False) + "\n")
+    about = json.loads(path.read_text()) | {"preset": preset} | ({"encoder": fingerprint(vae)} if vae else {})
+    written = path.with_name(f".{path.name}-{os.getpid()}")
+    written.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    os.replace(written, path)  # in one step: another process may be reading
 
 
 def save_conditions(folder: Path, conditions: Conditions) -> None:

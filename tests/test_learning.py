@@ -5,9 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from model import renewed
 from model.character import Character, save_character
+from model.fingerprint import fingerprint
+from model.fit import still_latents
 from model.look import drawn
-from model.prepared import mark
+from model.prepared import encoder_of, mark
 from stream.worker import Worker
 from tests.tiny import TINY, tiny_generator
 
@@ -48,6 +51,47 @@ def test_a_character_is_there_at_every_moment_of_its_change(generator, tmp_path,
     monkeypatch.setattr(generator._rest, "forget", lambda name: seen.append(generator.characters[name].title))
     generator.learn(written(tmp_path, title="After"))
     assert seen == ["After"]
+
+
+def brought_by_another_autoencoder(folder, **emotions):
+    me = written(folder)
+    save_character(me, "Me", FACE, torch.full((4, 4, 4), 9.0), emotions)
+    mark(me, TINY.characters_of)  # as before there were fingerprints
+    return me
+
+
+def test_latents_of_another_autoencoder_are_made_anew_of_the_picture_and_kept(generator, tmp_path, caplog):
+    me = brought_by_another_autoencoder(tmp_path, happy=torch.ones(4, 4, 4))
+    learnt = generator.learn(me)
+    expected = still_latents(generator.vae, Image.open(me / "picture.png"))
+    torch.testing.assert_close(learnt.ref_latents, expected, atol=0.01, rtol=0.01)
+    assert learnt.emotions == {} and "loses its own happy" in caplog.text
+    assert encoder_of(me) == fingerprint(generator.vae)
+    assert sorted(path.name for path in me.iterdir()) == ["character.json", "latents.safetensors", "picture.png"]
+    caplog.clear()
+    assert torch.equal(generator.learn(me).ref_latents, learnt.ref_latents) and not caplog.text  # known from now on
+
+
+def test_where_new_latents_cannot_be_kept_the_character_speaks_all_the_same(generator, tmp_path, monkeypatch, caplog):
+    me = brought_by_another_autoencoder(tmp_path)
+    before = (me / "latents.safetensors").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(renewed, "save_file", full)
+    assert not (generator.learn(me).ref_latents == 9).any()
+    assert "cannot be kept" in caplog.text and encoder_of(me) is None
+    assert (me / "latents.safetensors").read_bytes() == before
+
+
+def test_a_fingerprint_tells_encoders_apart_and_knows_one_in_any_type():
+    one, other = tiny_generator().vae, tiny_generator().vae.bfloat16()
+    assert fingerprint(one) == fingerprint(other) and len(fingerprint(one)) == 16
+    other.decoder[-1].bias.data += 1
+    assert fingerprint(one) == fingerprint(other)  # which only reads
+    other.encoder[0].bias.data += 1
+    assert fingerprint(one) != fingerprint(other)
 
 
 def damaged(file, kind: str) -> None:
