@@ -7,15 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("skia", reason="the drawn world needs the train extra: pip install 'visavis[train]'")
-
-from model.train.pictures import Feeling  # noqa: E402
-from model.world.cast import CHARACTER_TITLES, CHARACTERS  # noqa: E402
-from model.world.drawing import face_box, mouth_box, render  # noqa: E402
-from model.world.emotion import EMOTIONS, felt  # noqa: E402
-from model.world.look import CHOICES, RANGES, Look  # noqa: E402
-from model.world.pose import Pose  # noqa: E402
-from model.world.scene import Scene  # noqa: E402
+from model.train.pictures import Feeling
+from model.world.cast import CHARACTER_TITLES, CHARACTERS
+from model.world.drawing import face_box, mouth_box, render
+from model.world.emotion import EMOTIONS, felt
+from model.world.look import CHOICES, RANGES, Look
+from model.world.pose import Pose
+from model.world.scene import Scene
 
 ADA = CHARACTERS["ada"]
 REST = render(ADA, Pose())
