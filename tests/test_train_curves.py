@@ -30,5 +30,5 @@ def test_without_matplotlib_nothing_is_drawn_and_that_is_said_once(table, monkey
     draw_curves(table)
     assert not table.with_suffix(".png").exists()
     assert [record.message for record in caplog.records] == [
-        "curves are not drawn: that takes matplotlib (pip install -e '.[dev]')"
+        "curves are not drawn: that takes matplotlib (pip install -e '.[train]')"
     ]

@@ -11,7 +11,7 @@ SMOOTHED_OVER = 10  # rows of the log
 
 
 def draw_curves(table: Path) -> None:
-    """Draws a picture beside the table, if there are rows to draw and matplotlib (the dev extra) to draw them with."""
+    """Draws a picture beside the table, if there are rows to draw and matplotlib (the train extra) to draw them with."""
     if not _can_draw() or not table.exists():
         return
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def draw_curves(table: Path) -> None:
     lines = math.ceil(len(names) / COLUMNS)
     figure = Figure((4 * COLUMNS, 2.8 * lines), layout="constrained")
     for place, name in enumerate(names, 1):
-        panel, values = figure.add_subplot(lines, COLUMNS, place), [float(row[name]) for row in rows]
+        panel, values = figure.add_subplot(lines, COLUMNS, place), [float(row[name] or "nan") for row in rows]
         panel.plot(steps, values, color="0.75", linewidth=0.8)
         panel.plot(steps, _smooth(values), color="tab:blue", marker="." if len(steps) < 20 else "")
         panel.set_title(f"{name}: {values[-1]:.4g}", fontsize=10)
@@ -44,6 +44,6 @@ def _can_draw() -> bool:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        logging.getLogger(__name__).warning("curves are not drawn: that takes matplotlib (pip install -e '.[dev]')")
+        logging.getLogger(__name__).warning("curves are not drawn: that takes matplotlib (pip install -e '.[train]')")
         return False
     return True
