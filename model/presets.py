@@ -62,7 +62,8 @@ class Preset:
         if self.enlargement != 1 and not self.carries:
             raise ValueError(f"only a decoder that carries the portrait along can enlarge, got {self.enlargement}")
         if any(side % self.picture_multiple for side in self.painted):
-            raise ValueError(f"sides must be multiples of {self.picture_multiple} pixels, got {self.width}x{self.height}")
+            height, width = self.painted
+            raise ValueError(f"sides must be multiples of {self.picture_multiple} pixels, got {width}x{height}")
 
     @property
     def characters_of(self) -> str:

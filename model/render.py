@@ -20,7 +20,7 @@ from model.offline_audio import AS_RELEASED, THROUGHOUT
 from model.parallel import Group
 from model.picture import SHORT_SIDE
 from model.planning.budget import HUNYUAN_AVATAR, MODES
-from model.presets import EMBEDDED
+from model.presets import EMBEDDED, PRESETS
 from model.rendering.films import file_hash, render
 from model.rendering.problems import CannotGoOn, Problem
 from model.rendering.ranks import joined
@@ -29,6 +29,7 @@ from model.rendering.sitters import character_folder
 from model.rendering.streamed import StreamedFilms, StreamSettings
 from model.rendering.whole import ClipSettings, WholeFilms
 
+STREAMED = tuple(name for name, preset in PRESETS.items() if preset.weights == EMBEDDED.name)
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 SEED = 128  # of the released scripts
 HEARING = {"as-released": AS_RELEASED, "throughout": THROUGHOUT}
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, default=SEED, help="another seed, another film (%(default)s)")
 
     how = made.add_argument_group("by which model")
-    how.add_argument("--preset", choices=(EMBEDDED.name, HUNYUAN_AVATAR.name), help=f"default: {HUNYUAN_AVATAR.name} with "
+    how.add_argument("--preset", choices=(*STREAMED, HUNYUAN_AVATAR.name), help=f"default: {HUNYUAN_AVATAR.name} with "
                      f"--checkpoint, else {EMBEDDED.name}, which comes along and needs no GPU")  # fmt: skip
     how.add_argument("--infer-steps", type=_positive_int, metavar="N", help="denoising steps (default: "
                      f"{SamplingConfig().steps}, or the live preset's own number)")  # fmt: skip
@@ -145,7 +146,7 @@ def streamed(asked: argparse.Namespace) -> StreamedFilms:
         if folder is None:
             raise ValueError(f"there is no character {name!r}; there are: {', '.join(generator.characters)}")
         generator.characters[name] = load_character(folder)
-    weights = file_hash(WEIGHTS / f"{asked.preset}.safetensors")
+    weights = file_hash(WEIGHTS / f"{generator.preset.weights}.safetensors")
     return StreamedFilms(
         generator, StreamSettings(asked.preset, weights, name, asked.seed, asked.n_frames, asked.infer_steps)
     )
@@ -201,7 +202,7 @@ def main(arguments: list[str]) -> int:
 
 def run(asked: argparse.Namespace, group: Group, device: torch.device) -> int:
     """What this rank has to do; returns the exit status. Raises ValueError and CannotGoOn."""
-    if asked.preset == EMBEDDED.name:
+    if asked.preset in STREAMED:
         if group.size > 1:
             raise ValueError(f"the preset {asked.preset} runs in one process: start it without torchrun")
         rows = rows_of(asked)

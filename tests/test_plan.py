@@ -321,6 +321,18 @@ def test_the_embedded_preset_has_a_plan_too_in_json(capsys):
     assert not any("offline" in name or "prepared" in name for name in said["sections"])
 
 
+def test_larger_pictures_cost_their_decode_alone(capsys):
+    """Only what is painted is computed; it is enlarged, and the portrait carried along in full."""
+    found = {}
+    for name in ("embedded", "embedded-512"):
+        assert plan.main(["--preset", name, "--json"]) == 0
+        found[name] = json.loads(capsys.readouterr().out)["sections"]
+    chunks, memories = (
+        [found[name][of] for name in found] for of in ("a chunk live: operations", "a chunk live: memory of each GPU")
+    )
+    assert chunks[0] == chunks[1] and memories[0]["decode"]["value"] < memories[1]["decode"]["value"]
+
+
 def test_help_says_what_is_counted(capsys):
     with pytest.raises(SystemExit) as ended:
         plan.main(["--help"])

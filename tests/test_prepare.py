@@ -248,13 +248,14 @@ def test_an_embedded_character_has_no_text_conditions(vae, tmp_path):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_makes_a_folder_and_says_where(tmp_path, capsys):
+@pytest.mark.parametrize("preset", [[], ["--preset", "embedded-512"]])
+def test_the_command_makes_a_folder_and_says_where(preset, tmp_path, capsys):
     arguments = [str(CHARACTERS / "ines" / "picture.png"), "--name", "my-ines", "--out", str(tmp_path)]
-    assert prepare.main(arguments) == 0
+    assert prepare.main([*arguments, *preset]) == 0
     told = capsys.readouterr()
     assert told.out.strip() == str(tmp_path / "my-ines")
     assert "25 and 20 are needed" in told.err
-    assert load_character(tmp_path / "my-ines").title == "My Ines"
+    assert load_character(tmp_path / "my-ines").title == "My Ines" and preset_of(tmp_path / "my-ines") == "embedded"
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,12 @@ def test_contradictions_are_said(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("preset", ["embedded", "embedded-384", "embedded-512"])
+def test_a_preset_at_any_of_its_sizes_can_be_asked_for(preset):
+    flags = ["--audio", "a.wav", "--character", "ada", "--out", "x", "--preset", preset]
+    assert command.settled(command.parser(), flags).preset in command.STREAMED
+
+
 def test_flags_become_settings(tmp_path):
     flags = ["--audio", "a.wav", "--image", "a.png", "--out", "x", "--checkpoint", str(tmp_path)]
     released = command.clip_settings(command.settled(command.parser(), flags))

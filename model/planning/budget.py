@@ -17,7 +17,7 @@ from model.dit import DiT, DiTConfig
 from model.offline import SamplingConfig
 from model.offline_audio import RecordingEncoder
 from model.planning.footprint import parameters, weightless
-from model.presets import EMBEDDED
+from model.presets import EMBEDDED, LARGER
 from model.tiny_vae import TinyVAEConfig
 
 MODES = {
@@ -63,6 +63,7 @@ class Subject:
     live: Live
     offline: SamplingConfig | None = None
     only_size: tuple[int, int] | None = None  # width, height
+    enlargement: float = 1.0  # of what is painted, to the size of the picture
 
 
 HUNYUAN_AVATAR = Subject(
@@ -75,17 +76,21 @@ HUNYUAN_AVATAR = Subject(
     live=Live(past=6, chunk=3, steps=4),
     offline=SamplingConfig(),
 )
-EMBEDDED_AVATAR = Subject(
-    name=EMBEDDED.name,
-    dit=EMBEDDED.dit,
-    fps=EMBEDDED.fps,
-    text_tokens=1,
-    stream_decoder=EMBEDDED.vae,
-    sound_encoder=lambda: AudioEncoder(EMBEDDED.audio).encoder,
-    live=Live(past=EMBEDDED.dit.causal_window, chunk=1, steps=EMBEDDED.steps),
-    only_size=(EMBEDDED.width, EMBEDDED.height),
+EMBEDDED_AVATARS = tuple(
+    Subject(
+        name=preset.name,
+        dit=preset.dit,
+        fps=preset.fps,
+        text_tokens=1,
+        stream_decoder=preset.vae,
+        sound_encoder=lambda: AudioEncoder(EMBEDDED.audio).encoder,
+        live=Live(past=preset.dit.causal_window, chunk=1, steps=preset.steps),
+        only_size=(preset.width, preset.height),
+        enlargement=preset.enlargement,
+    )
+    for preset in (EMBEDDED, *LARGER)
 )
-SUBJECTS = {subject.name: subject for subject in (HUNYUAN_AVATAR, EMBEDDED_AVATAR)}
+SUBJECTS = {subject.name: subject for subject in (HUNYUAN_AVATAR, *EMBEDDED_AVATARS)}
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,8 @@ class Budget(ABC):
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of latents."""
-        factor = self.subject.stream_decoder.spatial_factor
-        return self.height // factor, self.width // factor
+        side = self.subject.stream_decoder.spatial_factor * self.subject.enlargement  # of a latent, in the picture's pixels
+        return int(self.height / side), int(self.width / side)
 
     @property
     def frame_tokens(self) -> int:
