@@ -14,12 +14,12 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from model.probe import MouthProbe
 from model.world.cast import CHARACTERS
 from model.world.scene import Scene
 from ops.figures import Figure
 from ops.listening import Listener, Picture, attend
 from ops.mouth import closed_below, closes_at
+from ops.mouth_probe import SIZE, MouthProbe
 from ops.serving import RunningServer, running_server
 from ops.voice import speech
 
@@ -73,11 +73,15 @@ def closings(listener: Listener, cleared_s: list[float]) -> Iterator[tuple[float
 
 
 def mouth_openings(character: str, pictures: list[Picture]) -> np.ndarray:
-    """Read off the pictures, as model.evaluate does: it knows the drawn characters with their mouths open and shut."""
+    """Read off the pictures, of any size: the probe knows the drawn characters with their mouths open and shut."""
     if character not in CHARACTERS:
         raise RuntimeError(f"the mouth of {character!r} cannot be read: it is none of {', '.join(CHARACTERS)}")
-    images = np.stack([np.asarray(Image.open(BytesIO(picture.data))) for picture in pictures])
+    images = np.stack([_read(picture.data) for picture in pictures])
     return MouthProbe(Scene((CHARACTERS[character],)), 0, seed=1).read(images)[:, 0]
+
+
+def _read(encoded: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(encoded)).resize((SIZE, SIZE), Image.Resampling.BOX))
 
 
 def last_sound_s(listener: Listener, clear_s: float) -> float:

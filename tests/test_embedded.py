@@ -10,12 +10,12 @@ import pytest
 from model.evaluation.series import correlation, lag_ms
 from model.evaluation.takes import PER_FRAME, film, mouth_of, pcm_of
 from model.loading import load
-from model.probe import MouthProbe
 from model.train.speech import CorpusConfig, make_clip
 from model.world.cast import CHARACTERS
 from model.world.drawing import render
 from model.world.pose import Pose
 from model.world.scene import Scene
+from ops.mouth_probe import MouthProbe
 from stream.messages import PresetInfo
 
 CHARACTER = "ada"

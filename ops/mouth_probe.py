@@ -12,6 +12,7 @@ from model.train.pictures import NEUTRAL, Feeling, poses_at, random_motion, rand
 from model.world.drawing import Box
 from model.world.scene import Scene
 
+SIZE = 256  # of the pictures that are read, in pixels
 MOUTH_PICTURES = 500
 POOL = 3  # pixels that become one
 
@@ -21,7 +22,7 @@ class Ridge:
 
     def __init__(self, box: Box, pictures: np.ndarray, values: np.ndarray) -> None:
         x0, y0, x1, y1 = box
-        self._box = slice(max(0, y0), min(256, y1)), slice(max(0, x0), min(256, x1))
+        self._box = slice(max(0, y0), min(SIZE, y1)), slice(max(0, x0), min(SIZE, x1))
         x = self._features(pictures)
         self._mean, self._offset = x.mean(0), values.mean(0)
         x = x - self._mean
@@ -48,15 +49,15 @@ class MouthProbe:
             picture, mouths = _render(rng, scene, [NEUTRAL] * len(scene.people))
             pictures.append(picture)
             values.append(mouths[person])
-        x0, y0, x1, y1 = scene.mouth_boxes()[person]
+        x0, y0, x1, y1 = scene.mouth_boxes(SIZE)[person]
         self._ridge = Ridge((x0 - 12, y0 - 10, x1 + 12, y1 + 10), np.stack(pictures), np.stack(values))
 
     def read(self, frames: np.ndarray) -> np.ndarray:
-        """frames f h w 3 -> f 4: open, width, round, bite."""
+        """frames f SIZE SIZE 3 uint8 -> f 4: open, width, round, bite."""
         return self._ridge.read(frames)
 
 
 def _render(rng: np.random.Generator, scene: Scene, feelings: Sequence[Feeling]) -> tuple[np.ndarray, np.ndarray]:
     """A picture at a random pose, and everybody's mouth, n 4."""
     motion, mouths = random_motion(rng, 1), np.stack([random_mouth(rng, 1) for _ in scene.people])
-    return scene.render(poses_at(motion, mouths, feelings, 0)), mouths[:, 0]
+    return scene.render(poses_at(motion, mouths, feelings, 0), SIZE), mouths[:, 0]
