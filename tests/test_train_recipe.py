@@ -1,6 +1,7 @@
 """A recipe says everything once, flags override it, and mistakes in it are named."""
 
 import importlib
+import itertools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,12 @@ def test_stages_follow_each_other():
         ("audio_encoder", "speech"), ("audio_encoder", "speech_test"), ("clips", "speech"), ("transformer", "clips"),
     ):  # fmt: skip
         assert sections[reader][key] == sections[key]["out"]
-    for reader in ("clips", "transformer", "publish"):
-        assert sections[reader]["autoencoder"] == sections["autoencoder"]["out"] + "/checkpoint.pt"
+    for reader, made in itertools.product(("clips", "transformer", "publish"), ("autoencoder", "audio_encoder")):
+        assert sections[reader][made] == sections[made]["out"] + "/checkpoint.pt"
     assert sections["publish"]["transformer"] == sections["transformer"]["out"] + "/checkpoint.pt"
+    order = list(STAGES)
+    for reader in ("clips", "transformer", "publish"):
+        assert order.index(reader) > max(map(order.index, sections.keys() & sections[reader].keys()))
 
 
 def test_values_have_their_types(written):
