@@ -18,9 +18,9 @@ from model.evaluation.people import Sitters
 from model.evaluation.places import EYES, FACE, HEAD, MOUTH, Part, Place
 from model.generator import Generator
 from model.train.pictures import Feeling
+from model.train.visemes import CHANNELS
 from model.world.pose import Pose
 
-LIPS = ("open", "width", "round", "bite")
 HEAD_NOISE = 0.012  # heads are read with an error; who reads lips must have met it
 
 
@@ -36,7 +36,7 @@ class Effort:
 class Reading:
     """What pictures show of one person."""
 
-    lips: np.ndarray  # f 4, as LIPS
+    lips: np.ndarray  # f 4, as CHANNELS
     head: np.ndarray  # f 5, as HEAD
     blink: np.ndarray  # f
 
@@ -76,7 +76,7 @@ class Readers:
                 about = heads + rng.normal(0, HEAD_NOISE, heads.shape)
                 mouths.append(known.seen(MOUTH, one.frames, about))
                 eyes.append(known.seen(EYES, one.frames, about))
-                lips.append(values(poses, LIPS))
+                lips.append(values(poses, CHANNELS))
                 lids.append(values(poses, ("blink",)))
         self._lips = taught(torch.cat(mouths), _numbers(lips), effort.steps, seed)
         self._lids = taught(torch.cat(eyes), _numbers(lids), effort.steps // 2, seed + 1)

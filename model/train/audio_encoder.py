@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder
 from model.presets import EMBEDDED
-from model.train.lips import MOUTH, SHUT_BELOW, Reader, chunk_positions, decided, per_frame
+from model.train.lips import SHUT_BELOW, Reader, chunk_positions, decided, per_frame
 from model.train.muon import muon_with_adam
 from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate
 from model.train.speech import Corpus, cut_off
 from model.train.tracts import another_tract
+from model.train.visemes import CHANNELS
 from model.train.warm import warm_start
 
 CLIP_S = 4.0
@@ -130,7 +131,7 @@ def score(encoder: AudioEncoder, reader: Reader, windows: Windows) -> dict[str, 
         spoke.append(per_frame((said > 0).float(), config).flatten() == 1)
         right.append((spoken.argmax(-1) == said).float().mean())
     true, made, spoke = torch.cat(true), torch.cat(made), torch.cat(spoke)
-    scores = {n: float(torch.corrcoef(torch.stack((true[:, i], made[:, i])))[0, 1]) for i, n in enumerate(MOUTH)}
+    scores = {n: float(torch.corrcoef(torch.stack((true[:, i], made[:, i])))[0, 1]) for i, n in enumerate(CHANNELS)}
     scores = {f"unseen voices: {name}, correlation": value for name, value in scores.items()}
     shut = spoke & (true[:, 0] < SHUT_BELOW)
     scores["unseen voices: shut pictures filmed as shut"] = float((made[shut, 0] < SEEN_SHUT).float().mean())

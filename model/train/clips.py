@@ -26,6 +26,7 @@ from model.train.augment import SPEED_ONLY
 from model.train.lips import Lips
 from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
 from model.train.recipe import from_command_line
+from model.train.run import trained
 from model.train.scores import write_scores
 from model.train.sheets import pictures_of, save_sheet
 from model.train.speech import TRACK_HZ, Clip, Corpus, begun_at, cut_off
@@ -158,7 +159,7 @@ def decoded(vae: TinyVAE, latents: torch.Tensor, reference: torch.Tensor, still:
 
 def load_vae(checkpoint: Path) -> TinyVAE:
     vae = TinyVAE(EMBEDDED.vae).eval()
-    vae.load_state_dict(torch.load(checkpoint, weights_only=True)["vae"])
+    vae.load_state_dict(trained(checkpoint, "vae"))
     return vae.to(memory_format=torch.channels_last)
 
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from model.audio import AudioConfig, AudioEncoder, windows_of
 from model.presets import EMBEDDED
 from model.train.phones import PHONES
+from model.train.run import trained
+from model.train.visemes import CHANNELS
 
-MOUTH = ("open", "width", "round", "bite")
 SHUT_BELOW = 0.06  # a true opening that counts as shut
 SHUT_STEEPNESS, SHUT_BIAS = 4.0, 1.6  # rather a closure too many than one that nobody sees
 STILL = (0.03, 0.05, 0.05, 0.05)  # readings this small are rest
@@ -26,7 +27,7 @@ class Reader(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.mouth = nn.Linear(channels, len(MOUTH))
+        self.mouth = nn.Linear(channels, len(CHANNELS))
         self.shut = nn.Linear(channels, 1)
         self.phone = nn.Linear(channels, len(PHONES))
 
@@ -43,10 +44,9 @@ class Lips(nn.Module):
 
     @classmethod
     def load(cls, checkpoint: Path) -> "Lips":
-        saved = torch.load(checkpoint, weights_only=True)
         encoder, reader = AudioEncoder(EMBEDDED.audio).eval(), Reader(EMBEDDED.audio.channels)
-        encoder.load_state_dict(saved["encoder"])
-        reader.load_state_dict(saved["reader"])
+        encoder.load_state_dict(trained(checkpoint, "encoder"))
+        reader.load_state_dict(trained(checkpoint, "reader"))
         return cls(encoder, reader)
 
     @torch.inference_mode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.motion import Motion, idle_motion
-from model.train.visemes import minimum_jerk
+from model.train.visemes import CHANNELS, minimum_jerk
 from model.world.cast import CHARACTERS
 from model.world.emotion import EMOTIONS, felt
 from model.world.look import Look
@@ -62,9 +62,9 @@ def choose_feeling(rng: np.random.Generator, frames: int, change_share: float) -
 
 
 def pose_at(motion: Motion, mouth: np.ndarray, frame: int) -> Pose:
-    """The drawn pose of one frame: `mouth` is frames x (open, width, round, bite)."""
+    """The drawn pose of one frame: `mouth` is frames x CHANNELS."""
     at = {name: float(getattr(motion, name)[frame]) for name in Motion.__dataclass_fields__}
-    lips = dict(zip(("open", "width", "round", "bite"), map(float, mouth[frame]), strict=True))
+    lips = dict(zip(CHANNELS, map(float, mouth[frame]), strict=True))
     return Pose(x=0.5 * at["yaw"], y=0.4 * at["pitch"], **at, **lips)
 
 

@@ -20,6 +20,7 @@ from model.presets import EMBEDDED
 from model.tiny_vae import TinyVAE
 from model.train.clips import SHOWS_EMOTIONS, reference_latents
 from model.train.recipe import from_command_line
+from model.train.run import trained
 from model.weights import save_parts
 from model.world.cast import CHARACTER_TITLES, CHARACTERS
 from model.world.drawing import render
@@ -42,15 +43,11 @@ class Recipe:
 
 
 def published(recipe: Recipe) -> dict[str, torch.nn.Module]:
-    """The parts at the end of their runs."""
-
-    def checkpoint(path: Path) -> dict:
-        return torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-
+    """The parts as their runs left them."""
     parts = {"audio": AudioEncoder(EMBEDDED.audio), "dit": DiT(EMBEDDED.dit), "vae": TinyVAE(EMBEDDED.vae)}
-    parts["audio"].load_state_dict(checkpoint(recipe.audio_encoder)["encoder"])
-    parts["vae"].load_state_dict(checkpoint(recipe.autoencoder)["vae"])
-    parts["dit"].load_state_dict(checkpoint(recipe.transformer)["dit"])
+    parts["audio"].load_state_dict(trained(recipe.audio_encoder, "encoder"))
+    parts["vae"].load_state_dict(trained(recipe.autoencoder, "vae"))
+    parts["dit"].load_state_dict(trained(recipe.transformer, "dit"))
     return parts
 
 

@@ -141,6 +141,12 @@ class Run:
         os.replace(path.with_suffix(".new"), path)
 
 
+def trained(checkpoint: Path, part: str) -> dict[str, torch.Tensor]:
+    """The state of one part of a run's checkpoint, finished or not, wherever it was trained. Of the file only that part is
+    read: beside it lie optimisers and films."""
+    return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)[part]
+
+
 def learning_rate(progress: float, peak: float, warm: float = 0.02, floor: float = 0.05) -> float:
     """Linear warm-up, then a cosine down to `floor` times the peak, over the run's steps."""
     if progress < warm:
