@@ -124,11 +124,13 @@ class Prepare:
     faces: str | None  # x0,y0,x1,y1;… in pixels; None: to be found
     anyway: bool  # even where the model cannot hold it
     folder: str  # of the user's characters
+    drawn: bool = False  # the portrait is a design, as the drawing process sent it
+    replaces: bool = False  # the drawn character of that name
 
 
 @dataclass(frozen=True)
 class Learn:
-    """Another worker has prepared a character."""
+    """A character has been prepared: by another worker, or by the first of several ranks, which learns it with them."""
 
     folder: str
 

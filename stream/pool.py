@@ -327,9 +327,9 @@ class Pool:
         if isinstance(message, Prepared):
             name, picture = message.character.name, Path(message.character.picture)
             self.characters[name] = message.character
-            for rank in (rank for one in self._workers.values() for rank in one.ranks):
-                if rank is not worker.ranks[0]:
-                    rank.pipe.send(Learn(str(picture.parent)))
+            for one in self._workers.values():
+                if one is not worker or len(one.ranks) > 1:  # who prepared it alone knows it
+                    one.send(Learn(str(picture.parent)))
         _, tell = self._jobs[message.job] if isinstance(message, Preparing) else self._jobs.pop(message.job)
         tell(message)
 

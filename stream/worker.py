@@ -95,7 +95,8 @@ def serve(channel: "Channel", loader: str, preset: str, threads: int, characters
                 worker.attach(ring)
             case Prepare() as wish:
                 # Its parts hold the interpreter for milliseconds at most, so that chunks are made meanwhile.
-                arguments = (_named(loader.partition(":")[0] + ":prepare"), wish, channel.send)
+                maker = ":prepare_drawn" if wish.drawn else ":prepare"
+                arguments = (_named(loader.partition(":")[0] + maker), wish, channel.send)
                 threading.Thread(target=worker.prepare, args=arguments, name="prepare", daemon=True).start()
             case Learn(folder):
                 worker.learn(Path(folder))
@@ -198,14 +199,19 @@ class Worker:
     def prepare(self, prepare: Callable, wish: Prepare, send: Callable[[object], None]) -> None:
         """Runs beside the loop, in a thread of its own."""
         folder = Path(wish.folder)
+
+        def tell(stage: str) -> None:
+            send(Preparing(wish.job, stage))
+
         try:
-            fit = prepare(
-                self.generator, wish.portrait, wish.name, wish.title, wish.faces, wish.anyway, folder,
-                lambda stage: send(Preparing(wish.job, stage)),
-            )  # fmt: skip
-            character = self.generator.learn(folder / wish.name)
-            if self.place.size == 1:
-                self.generator.open(wish.name, 0, 0)  # what it needs once is done now; several ranks must do it together
+            about = (wish.replaces,) if wish.drawn else (wish.title, wish.faces, wish.anyway)
+            fit = prepare(self.generator, wish.portrait, wish.name, *about, folder, tell) or {}
+            if self.place.size > 1:
+                # All ranks learn it at the same place among their messages: an `Open` before it means the old one to all.
+                character = self.generator.read(folder / wish.name)
+            else:
+                character = self.generator.learn(folder / wish.name)
+                self.generator.open(wish.name, 0, 0)  # what it needs once is done now
             answer = Prepared(wish.job, _info(character), fit)
         except ValueError as problem:
             fit = getattr(problem, "fit", None)

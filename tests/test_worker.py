@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
+from model.character import save_character
+from model.prepared import mark
 from stream.frames import FrameRing
-from stream.messages import NEUTRAL, ChunkJob, Emotion, Failed, Open, Place, Step
+from stream.messages import NEUTRAL, CharacterInfo, ChunkJob, Emotion, Failed, Learn, Open, Place, Prepare, Prepared, Step
+from stream.metrics import Metrics
+from stream.pool import Pool, _Rank, _Worker
 from stream.worker import Worker
-from tests.tiny import tiny_generator
+from tests.tiny import TINY, tiny_generator
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,41 @@ def test_a_job_that_does_not_fit_its_character_fails_alone(worker):
     assert done.failed == (2,)
     for slot in slots:
         worker.ring.give_back(slot)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_first_of_several_ranks_waits_to_learn_what_it_prepared(tmp_path, ranks):
+    rank, said = Worker(tiny_generator(), Place(0, ranks)), []
+
+    def prepare(generator, portrait, name, title, faces, anyway, folder, tell):
+        save_character(folder / name, title, {title: (0.2, 0.2, 0.8, 0.8)}, torch.randn(4, 4, 4))
+        mark(folder / name, TINY.characters_of, generator.vae)
+
+    rank.prepare(prepare, Prepare(1, "me", "Me", b"", None, False, str(tmp_path)), said.append)
+    assert [(type(one), one.character.title) for one in said] == [(Prepared, "Me")]
+    assert ("me" in rank.generator.characters) == (ranks == 1)
+    rank.learn(tmp_path / "me")
+    assert rank.open(Open(1, "me", 1, 0)) is None
+
+
+def test_a_prepared_character_is_learnt_by_all_who_do_not_know_it_yet():
+    class Heard(list):
+        send = list.append
+
+    def worker(number: int, ranks: int) -> _Worker:
+        made = _Worker(number, [_Rank(None) for _ in range(ranks)])
+        for rank in made.ranks:
+            rank.pipe = Heard()
+        return made
+
+    for ranks in (1, 2):
+        pool = Pool("tests.fakes:load", "fake", 2, 1, Metrics(), sequence_parallel=ranks)
+        one, other = pool._workers[0], pool._workers[1] = worker(0, ranks), worker(1, ranks)
+        pool._jobs[5] = (one, lambda _: None)
+        pool._prepared(one, Prepared(5, CharacterInfo("me", "Me", "/people/me/picture.png", ("Me",)), {}))
+        told = [Learn("/people/me")]
+        assert [rank.pipe for rank in other.ranks] == [told] * ranks
+        assert [rank.pipe for rank in one.ranks] == [told if ranks > 1 else []] * ranks
 
 
 def test_of_several_ranks_one_that_fails_by_itself_ends_and_one_that_fails_like_all_goes_on(monkeypatch):
