@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from stream.config import LOG_LEVELS, IceServer, ServerConfig
 
@@ -28,7 +29,6 @@ COMMANDS = {  # first argument -> module whose main(arguments) does it, and what
     "design": ("model.designed", "make a character of a file from the page's designer"),
     "render": ("model.render", "recordings and portraits become films"),
 }
-LOADER = "model.serving:load"  # what workers load; beside `load` it has `prepare`, which makes characters
 SOCKET_BUFFER_BYTES = 64 * 1024  # held by the kernel for a slow reader, and pings wait behind it; Linux doubles it
 MAX_SOCKET_FRAME_BYTES = 256 * 1024
 PING_INTERVAL_S, PING_TIMEOUT_S = 3.0, 6.0  # a bot that vanished is noticed within their sum
@@ -81,7 +81,7 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
          "given several times; * allows all (default: only the server's own pages)", action="append")  # fmt: skip
     flag("--log-level", str, default.log_level, "debug, info, warning or error (%(default)s)",
          choices=LOG_LEVELS)  # fmt: skip
-    flag("--loader", str, LOADER, argparse.SUPPRESS)  # tests bring a light model of their own
+    flag("--loader", str, default.loader, argparse.SUPPRESS)  # tests bring a light model of their own
 
     chosen = vars(parser.parse_args(arguments))
     ice_servers = chosen.pop("ice_server") or environment.get("VISAVIS_ICE_SERVER", "").split()
@@ -136,7 +136,9 @@ async def serve(config: ServerConfig, listener: socket.socket) -> None:
     from stream import heap
     from stream.metrics import Metrics
     from stream.pool import Pool
+    from stream.put_back import put_back
 
+    put_back(Path(config.characters))
     metrics = Metrics()
     pool = Pool(
         config.loader, config.preset, config.workers, config.threads, metrics, characters=config.characters,

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.character import save_character
@@ -27,9 +27,12 @@ DESIGN = "design.json"
 
 
 def prepare_drawn(
-    drawn: Drawn, name: str, vae: TinyVAE, folder: Path, tell: Callable[[str], None], preset: Preset = EMBEDDED
-) -> None:
-    """Writes folder/name; `tell` is told each stage. Raises ValueError for a picture of another size than the model's."""
+    drawn: Drawn, name: str, vae: TinyVAE, folder: Path, tell: Callable[[str], None], preset: Preset = EMBEDDED,
+    replaces: bool = False,
+) -> None:  # fmt: skip
+    """Writes folder/name, which may be there only if it `replaces` that; `tell` is told each stage.
+
+    Raises ValueError for a picture of another size than the model's."""
     still, shown = read_portrait(drawn.still_png), read_portrait(drawn.shown_png)
     height, width = preset.painted
     if still.size != (width, height):
@@ -38,17 +41,20 @@ def prepare_drawn(
     latents = still_latents(vae, still)
     tell("writing")
     title = drawn.design.title
-    with _in_place_of(folder / name) if drawn.replaces else whole_or_not_at_all(folder / name) as place:
+    with _in_place_of(folder / name) if replaces else whole_or_not_at_all(folder / name) as place:
         save_character(place, title, {title.split(",")[0]: drawn.box}, latents)
-        mark(place, preset.characters_of)
+        mark(place, preset.characters_of, vae)
         (place / DESIGN).write_text(written(drawn.design))
         shown.save(place / "picture.png")
 
 
 @contextmanager
 def _in_place_of(folder: Path) -> Iterator[Path]:
-    """As `whole_or_not_at_all`, where one of that name may be there already. Whoever has read that one keeps it."""
+    """As `whole_or_not_at_all`, where one of that name may be there already. Whoever has read that one keeps it.
+
+    Between two renames it has its `.name-old` alone; who is cut off there finds it put back by stream/put_back.py."""
     new, old = (folder.with_name(f".{folder.name}-{which}") for which in ("new", "old"))
+    _put_back(old, folder)
     for left_over in (new, old):
         shutil.rmtree(left_over, ignore_errors=True)
     with whole_or_not_at_all(new) as place:
@@ -58,8 +64,16 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
             os.rename(folder, old)
         os.rename(new, folder)
     except OSError as problem:
-        raise ValueError(f"character {folder.name} cannot be replaced: {problem.strerror}") from problem
+        _put_back(old, folder)
+        shutil.rmtree(new, ignore_errors=True)
+        raise ValueError(f"character {folder.name} cannot be replaced: {problem.strerror or problem}") from problem
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    if old.exists() and not folder.exists():
+        with suppress(OSError):
+            os.rename(old, folder)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -91,8 +105,9 @@ def _design(options: argparse.Namespace) -> None:
     design, changes = read(options.file.read_text())
     for change in changes:
         print(change, file=sys.stderr)
-    drawn = unpacked(composed(options.title or design.title, design.look.to_dict(), options.replace))
-    prepare_drawn(drawn, options.name, load(EMBEDDED.name).vae, options.out, lambda stage: None)
+    drawn = unpacked(composed(options.title or design.title, design.look.to_dict()))
+    vae = load(EMBEDDED.name).vae
+    prepare_drawn(drawn, options.name, vae, options.out, lambda stage: None, replaces=options.replace)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,13 +64,13 @@ def imported(text: str) -> dict:
     return {"title": design.title, "look": design.look.to_dict(), "changes": list(changes)}
 
 
-def composed(title: str, look: dict, replaces: bool) -> bytes:
+def composed(title: str, look: dict) -> bytes:
     """All that a character's folder is made of, as model/drawn.py has it. Raises ValueError."""
     design = Design(title, look_of(look))
     (box,) = Scene((design.look,)).face_boxes(SHOWN_SIDE)
     shares = tuple(edge / SHOWN_SIDE for edge in box)
     still, shown = (_png(_drawn(design.look, size)) for size in (STILL_SIDE, SHOWN_SIDE))
-    return packed(Drawn(design, shares, still, shown, replaces))
+    return packed(Drawn(design, shares, still, shown))
 
 
 def _sized(size: int) -> int:

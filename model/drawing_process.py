@@ -34,9 +34,11 @@ def main() -> int:
         return 1
     while question := _receive(questions):
         try:
-            _send(answers, *answer(question))
+            _send(answers, *answer(json.loads(question)))
         except ValueError as problem:
             _send(answers, {"error": "invalid", "detail": str(problem)})
+        except RecursionError:
+            _send(answers, {"error": "invalid", "detail": "what was sent is nested too deeply"})
     return 0
 
 
@@ -56,8 +58,8 @@ def _answerer() -> Callable[[dict], Answer]:
                 return {}, designing.choices(look, field, size)
             case {"ask": "import", "text": text}:
                 return designing.imported(text), b""
-            case {"ask": "compose", "title": title, "look": look, "replaces": replaces}:
-                return {}, designing.composed(title, look, replaces)
+            case {"ask": "compose", "title": title, "look": look}:
+                return {}, designing.composed(title, look)
         raise AssertionError(f"no such question: {question.get('ask')!r}")
 
     return answer
@@ -73,13 +75,13 @@ def what_is_missing(problem: ImportError) -> str:
     )
 
 
-def _receive(stream: BinaryIO) -> dict | None:
-    """None at the end."""
+def _receive(stream: BinaryIO) -> bytes:
+    """The JSON of a question; nothing at the end."""
     lengths = stream.read(LENGTHS.size)
     if len(lengths) < LENGTHS.size:
-        return None
+        return b""
     size, _ = LENGTHS.unpack(lengths)
-    return json.loads(stream.read(size))
+    return stream.read(size)
 
 
 def _send(stream: BinaryIO, answer: dict, content: bytes = b"") -> None:

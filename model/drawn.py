@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from model.design_file import Design, read, written
 
-MARK = b'{"format": "visavis-drawn"'  # no picture begins like this
-
 Shares = tuple[float, float, float, float]  # left, top, right, bottom of the picture's side
 
 
@@ -21,30 +19,25 @@ class Drawn:
     box: Shares  # of the face
     still_png: bytes  # at rest, of the size that the model takes
     shown_png: bytes  # the same, larger: what stands for the character until it moves
-    replaces: bool = False  # the character of the same name
 
 
 def packed(drawn: Drawn) -> bytes:
     parts = {
-        "design": written(drawn.design), "box": drawn.box, "replaces": drawn.replaces,
+        "design": written(drawn.design), "box": drawn.box,
         "still": base64.b64encode(drawn.still_png).decode(), "shown": base64.b64encode(drawn.shown_png).decode(),
     }  # fmt: skip
-    return MARK + b", " + json.dumps(parts).encode()[1:]
+    return json.dumps(parts).encode()
 
 
-def is_drawn(portrait: bytes) -> bool:
-    return portrait.startswith(MARK)
-
-
-def unpacked(portrait: bytes) -> Drawn:
-    """Raises ValueError: it may have come from outside, as a picture that is none."""
+def unpacked(sent: bytes) -> Drawn:
+    """Raises ValueError."""
     try:
-        parts = json.loads(portrait)
+        parts = json.loads(sent)
         box = tuple(float(edge) for edge in parts["box"])
         pictures = [base64.b64decode(parts[name]) for name in ("still", "shown")]
         left, top, right, bottom = box
         if not (all(map(math.isfinite, box)) and 0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(f"the face is at {box}")
-        return Drawn(read(parts["design"])[0], box, *pictures, replaces=parts["replaces"] is True)
+        return Drawn(read(parts["design"])[0], box, *pictures)
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise ValueError(f"the drawn character is damaged: {problem}") from problem

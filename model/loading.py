@@ -83,17 +83,35 @@ def prepare(
     """A character of the generator's own preset, made of an upload into folder/name -> how well the model holds it.
 
     Raises ValueError; one with a `fit` where the model cannot hold the picture."""
+    _only_embedded(generator.preset)
     from model.portrait import read_portrait
     from model.prepare import Order, parse_faces, prepare_embedded  # the detector waits until there is something to detect
 
-    if generator.preset.weights != EMBEDDED.name:
-        raise ValueError(
-            f"a character of the preset {generator.preset.name} needs text encoders that a live server does not hold: make "
-            f"it with server.py prepare --checkpoint, then start the server again"
-        )
     boxes = None if faces is None else parse_faces(faces)
     order = Order(name, title, read_portrait(portrait), boxes, anyway=anyway)
     return prepare_embedded(order, generator.vae, folder, tell, generator.preset).plain()
+
+
+def prepare_drawn(
+    generator: Live, drawn: bytes, name: str, replaces: bool, folder: Path, tell: Callable[[str], None]
+) -> None:  # fmt: skip
+    """A character of a drawn design (packed as in model/drawn.py), which says its title and its face itself, into
+    folder/name; `replaces` the one of that name. Its picture is the model's own world: no fit is measured.
+
+    Raises ValueError."""
+    _only_embedded(generator.preset)
+    from model import designed
+    from model.drawn import unpacked
+
+    designed.prepare_drawn(unpacked(drawn), name, generator.vae, folder, tell, generator.preset, replaces)
+
+
+def _only_embedded(preset: Preset) -> None:
+    if preset.weights != EMBEDDED.name:
+        raise ValueError(
+            f"a character of the preset {preset.name} needs text encoders that a live server does not hold: make it of a "
+            f"picture with server.py prepare --checkpoint, then start the server again"
+        )
 
 
 def load_characters(folder: Path) -> dict[str, Character]:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ops.figures import COLUMNS, WIDTHS, Failure, Figure, Part, Report, line, markdown
 from ops.processes import busy_cores
+from stream.config import ServerConfig
 
-TRAINED = "model.loading:load"
+TRAINED = ServerConfig().loader
 
 
 def parts(minutes: float) -> dict[str, Callable[[str, str], Iterator[Figure]]]:

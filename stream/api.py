@@ -237,17 +237,16 @@ def _add_socket(app: FastAPI, sessions: Sessions, metrics: Metrics) -> None:
 def _add_characters(app: FastAPI, pool, own: Uploads, drawing: Drawing) -> None:
     def view(name: str) -> dict:
         one = pool.characters[name]
-        designed = own.designed(name)
-        # A designed one may change under its name, and a browser shows again what it has of an address.
-        version = f"?{own.design_file(name).stat().st_mtime_ns}" if designed else ""
+        version = own.design_version(name)
         return {
             "name": name,
             "title": one.title,
-            "picture": f"/v1/characters/{name}/picture{version}",
+            # A designed one may change under its name, and a browser shows again what it has of an address.
+            "picture": f"/v1/characters/{name}/picture" + (f"?{version}" if version else ""),
             "faces": list(one.faces),
             "emotions": list(pool.info.emotions),
             "own": own.own(name),
-            "designed": designed,
+            "designed": version is not None,
         }
 
     app.include_router(designer.router(drawing, own, pool, view, _json_body))

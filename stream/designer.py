@@ -116,12 +116,12 @@ def router(draw: Drawing, uploads: Uploads, pool, view, json_body) -> APIRouter:
         Answers with a line of JSON for each stage, as for an uploaded picture."""
         title = one_line(title)
         wish = await read_json(request, Drawn)
+        _, composed = await _asked(draw, {"ask": "compose", "title": title, "look": wish.look})
+        # From here to the beginning nothing waits: nobody else takes the name, or takes away who is to be replaced.
         if replace is not None:
             _design_of(uploads, pool, replace)
         name = replace or uploads.free_name(name, title)
-        question = {"ask": "compose", "title": title, "look": wish.look, "replaces": replace is not None}
-        _, composed = await _asked(draw, question)
-        answers = uploads.begin(name, title, composed, None, True)
+        answers = uploads.begin(name, title, composed, drawn=True, replaces=replace is not None)
         first = await next_answer(answers)
         if isinstance(first, NotPrepared):
             raise Problem(422, first.message)
@@ -145,7 +145,11 @@ def _design_of(uploads: Uploads, pool, name: str) -> str:
         raise Problem(404, f"no character {name!r}; there are {', '.join(pool.characters)}")
     if not uploads.designed(name):
         raise Problem(409, f"character {name!r} was not made in the designer")
-    return uploads.design_file(name).read_text()
+    try:
+        return uploads.design_file(name).read_text()
+    except FileNotFoundError:
+        busy = f"character {name!r} is being changed: try again in a moment"
+        raise Problem(503, busy, {"Retry-After": str(RETRY_AFTER_S)}) from None
 
 
 async def _asked(draw: Drawing, question: dict) -> tuple[dict, bytes]:

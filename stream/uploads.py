@@ -52,7 +52,14 @@ class Uploads:
 
     def designed(self, name: str) -> bool:
         """Of the user's own, and drawn: it can be exported, and changed."""
-        return self.own(name) and self.design_file(name).is_file()
+        return self.design_version(name) is not None
+
+    def design_version(self, name: str) -> int | None:
+        """Another one for each design that a character had; None where it has none, or is being changed just now."""
+        try:
+            return self.design_file(name).stat().st_mtime_ns if self.own(name) else None
+        except OSError:
+            return None
 
     def free_name(self, wanted: str | None, title: str) -> str:
         """The name that was asked for, or one made from the title. Raises Problem 422 or 409."""
@@ -67,10 +74,14 @@ class Uploads:
             raise Problem(409, f"there is a character {wanted!r} already: choose another name, or delete that one")
         return wanted
 
-    def begin(self, name: str, title: str, portrait: bytes, faces: str | None, anyway: bool) -> asyncio.Queue[Answer]:
-        """What comes out of the queue ends with Prepared or NotPrepared. Raises Problem 409 or 503."""
-        if sum(map(self.own, self._pool.characters)) >= MOST_CHARACTERS:
-            raise Problem(409, f"there are {MOST_CHARACTERS} uploaded characters: delete one first")
+    def begin(
+        self, name: str, title: str, portrait: bytes, faces: str | None = None, anyway: bool = False, drawn: bool = False,
+        replaces: bool = False,
+    ) -> asyncio.Queue[Answer]:  # fmt: skip
+        """`portrait` and what follows as in stream/messages.py's Prepare. What comes out of the queue ends with Prepared
+        or NotPrepared. Raises Problem 409 or 503."""
+        if name not in self._pool.characters and sum(map(self.own, self._pool.characters)) >= MOST_CHARACTERS:
+            raise Problem(409, f"there are {MOST_CHARACTERS} characters of your own: delete one first")
         if self._busy:
             busy = "another picture is being prepared: try again in a moment"
             raise Problem(503, busy, {"Retry-After": str(RETRY_AFTER_S)})
@@ -81,7 +92,7 @@ class Uploads:
             answers.put_nowait(answer)
 
         self._busy = True
-        wish = Prepare(next(self._numbers), name, title, portrait, faces, anyway, str(self.folder))
+        wish = Prepare(next(self._numbers), name, title, portrait, faces, anyway, str(self.folder), drawn, replaces)
         self._pool.prepare(wish, tell)
         return answers
 

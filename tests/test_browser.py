@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from stream.config import ServerConfig
 from tests.browser import Browser, Page, open_browser
 from tests.live_server import LiveServer, live_server
 
-LOADER = os.environ.get("VISAVIS_TEST_LOADER", "model.loading:load")
+LOADER = os.environ.get("VISAVIS_TEST_LOADER", ServerConfig().loader)
 MOUTH = (0.32, 0.56, 0.36, 0.32)  # left, top, width, height of the part of the picture that holds every mouth
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "build" / "browser"

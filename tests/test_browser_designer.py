@@ -41,7 +41,7 @@ COUNTS = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("characters")
-    with live_server("--loader", "model.serving:load", "--characters", str(folder)) as running:
+    with live_server("--loader", "model.loading:load", "--characters", str(folder)) as running:
         yield running.url
 
 

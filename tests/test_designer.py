@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from model.design_file import VERSION, Design, written
 from model.designed import main as design
+from model.designing import composed
+from model.drawn import unpacked
 from model.fit import still_latents
-from model.loading import load
+from model.loading import load, prepare_drawn
 from model.presets import PRESETS
-from model.serving import prepare
 from model.world.cast import CHARACTERS
 from model.world.drawing import face_box, render
 from model.world.look import CHOICES, Look
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def http(folder):
     with (
-        live_server("--loader", "model.serving:load", "--characters", str(folder)) as server,
+        live_server("--loader", "model.loading:load", "--characters", str(folder)) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
         yield client
@@ -205,10 +206,19 @@ def test_a_designed_character_can_be_deleted(http, folder):
     assert "gone" not in listed(http) and not (folder / "gone").exists()
 
 
-def test_a_picture_that_pretends_to_be_drawn_is_read_with_distrust(http):
-    for forged in (b'{"format": "visavis-drawn"', b'{"format": "visavis-drawn", "box": [0, 0, 9, 9]}'):
-        answer = http.post("/v1/characters?title=Forged", content=forged, headers={"Content-Type": "image/png"})
-        problem(answer, 422, "damaged")
+def test_a_design_that_is_sent_as_a_picture_is_none(http):
+    forged = composed("Forged", FOX)
+    assert unpacked(forged).design.title == "Forged"  # all that the designer itself would send
+    answer = http.post("/v1/characters?title=Forged", content=forged, headers={"Content-Type": "image/png"})
+    problem(answer, 422, "no picture that can be read")
+    assert "forged" not in listed(http)
+
+
+def test_a_damaged_design_is_told_so():
+    whole = json.loads(composed("Ann", {}))
+    for damage in ({"box": [0, 0, 9, 9]}, {"still": 7}, {"design": "{}"}):
+        with pytest.raises(ValueError, match="the drawn character is damaged"):
+            unpacked(json.dumps(whole | damage).encode())
 
 
 def test_other_presets_say_that_they_cannot_show_drawn_characters(tmp_path):
@@ -216,7 +226,7 @@ def test_other_presets_say_that_they_cannot_show_drawn_characters(tmp_path):
         preset = PRESETS["hunyuan-avatar"]
 
     with pytest.raises(ValueError, match="hunyuan-avatar.*prepare --checkpoint"):
-        prepare(Elsewhere, b'{"format": "visavis-drawn"}', "x", "X", None, True, tmp_path, print)
+        prepare_drawn(Elsewhere, composed("X", {}), "x", False, tmp_path, print)
 
 
 def test_a_file_becomes_a_character_from_the_command_line(http, tmp_path):

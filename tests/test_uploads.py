@@ -10,10 +10,11 @@ import uvicorn
 from client.client import Visavis, VisavisError
 from stream.api import create_app
 from stream.config import ServerConfig
-from stream.messages import NEUTRAL
+from stream.messages import NEUTRAL, CharacterInfo
 from stream.metrics import Metrics
 from stream.pool import Pool
-from stream.uploads import MOST_BYTES
+from stream.problem import Problem
+from stream.uploads import MOST_BYTES, MOST_CHARACTERS, Uploads
 from tests.fakes_session import FakeSessions
 
 PNG = {"Content-Type": "image/png"}
@@ -187,6 +188,24 @@ async def test_only_an_uploaded_character_that_nobody_speaks_with_can_be_deleted
     assert await served.names() == ["ada", "bo", "duo"]
     assert list(served.folder.iterdir()) == []
     assert lines(await served.upload(name="me"))[-1]["stage"] == "done"
+
+
+async def test_where_there_are_as_many_as_may_be_one_can_still_be_changed(tmp_path):
+    class Full:
+        characters = {
+            f"one-{n}": CharacterInfo(f"one-{n}", "One", str(tmp_path / f"one-{n}" / "picture.png"), ("One",))
+            for n in range(MOST_CHARACTERS)
+        }
+        asked = []
+
+        def prepare(self, wish, tell):
+            self.asked.append(wish.name)
+
+    uploads = Uploads(Full(), tmp_path)
+    with pytest.raises(Problem, match="100 characters of your own"):
+        uploads.begin("another", "Another", b"drawing", None, True)
+    uploads.begin("one-7", "Changed", b"drawing", None, True)
+    assert Full.asked == ["one-7"]
 
 
 async def test_the_python_client_adds_and_deletes(served):
