@@ -128,7 +128,7 @@ def test_a_killed_audio_encoder_ends_as_one_that_was_not(audio_recipe, monkeypat
 def test_scores_say_how_good_and_on_which_machine(audio_recipe):
     audio_encoder.train(audio_recipe)
     found = json.loads((audio_recipe.out / "scores.json").read_text())
-    assert {f"unseen voices: {name}, correlation" for name in audio_encoder.MOUTH} < found["scores"].keys()
+    assert {f"unseen voices: {name}, correlation" for name in audio_encoder.CHANNELS} < found["scores"].keys()
     assert 0 <= found["scores"]["unseen voices: phones recognised"] <= 1
     assert found["took"]["steps"] == STEPS and found["took"]["seconds a step"] > 0 and found["machine"]["cores"]
     assert "phones recognised" in (audio_recipe.out / "scores.md").read_text()
@@ -228,12 +228,23 @@ def load(recipe: transformer.Recipe) -> tuple[list[transformer.Clips], list[tran
 
 def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
     def train(recipe: transformer.Recipe) -> DiT:
-        pools, _ = load(recipe)
-        dit, _ = transformer.train(recipe, pools)
+        pools, held_out = load(recipe)
+        dit, _ = transformer.train(recipe, pools, held_out)
         assert any(pool.rolled for pool in pools)
         return dit
 
     assert_killed_equals_straight(train, transformer_recipe, monkeypatch)
+    (noted,) = csv.DictReader((transformer_recipe.out / "straight" / "held_out.csv").open())
+    assert int(noted["step"]) == SAVED_AT and float(noted["one person: error of a film, half-way"]) > 0
+
+
+def test_a_transformer_refuses_to_go_on_with_clips_that_were_made_anew(transformer_recipe):
+    recipe = replace(transformer_recipe, steps=1)
+    pools, _ = load(recipe)
+    transformer.train(recipe, pools, [])
+    pools[0].latents[0] += 1
+    with pytest.raises(ValueError, match="was begun with fingerprint"):
+        transformer.train(recipe, pools, [])
 
 
 def test_clips_kept_out_of_training_are_scored(transformer_recipe):
@@ -273,11 +284,11 @@ def test_training_can_begin_from_published_weights(autoencoder_recipe, audio_rec
     published = audio_recipe.out / "published.safetensors"
     save_parts(published, parts, torch.float32)
     begun = {"init": str(published), "steps": 1, "peak": 0.0}
-    pools, _ = load(transformer_recipe)
+    pools, held_out = load(transformer_recipe)
     trained = {
         "vae": autoencoder.train(replace(autoencoder_recipe, out=published.with_name("vae"), **begun)),
         "audio": audio_encoder.train(replace(audio_recipe, out=published.with_name("audio"), **begun)),
-        "dit": transformer.train(replace(transformer_recipe, out=published.with_name("dit"), **begun), pools)[0],
+        "dit": transformer.train(replace(transformer_recipe, out=published.with_name("dit"), **begun), pools, held_out)[0],
     }
     for name, part in parts.items():
         assert equal(part.state_dict(), trained[name].state_dict())

@@ -9,6 +9,7 @@ because that is what it will stand on; what is to follow is still the truth, so 
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprin
 from model.train.muon import muon_with_adam
 from model.train.recipe import from_command_line
 from model.train.rollout import roll_out
-from model.train.run import Run, learning_rate
+from model.train.run import Run, learning_rate, trained
 from model.train.sheets import psnr, save_sheet
 from model.train.warm import warm_start
 
@@ -329,14 +330,15 @@ def distance(made: Tensor, batch: Batch) -> Tensor:
     return (made - batch.latents).square().mean(2) * batch.weight[:, None]
 
 
-def train(recipe: Recipe, pools: list[Clips]) -> tuple[DiT, Run]:
+def train(recipe: Recipe, pools: list[Clips], held_out: list[Clips]) -> tuple[DiT, Run]:
+    """Learns from the pools; notes the errors of films of those held out whenever it saves."""
     torch.manual_seed(recipe.seed)
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
     warm_start(dit, "dit", recipe.init)
     dit.to(recipe.device)
     optimiser = muon_with_adam(dit, lr=recipe.peak, adam_share=0.08, edges=EDGES)
-    run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools))
+    run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools), fingerprint=_fingerprint(pools))
     parts = {"dit": dit, "optimiser": optimiser} | {f"pool_{number}": pool for number, pool in enumerate(pools)}
     run.resume(**parts)
     length = EMBEDDED.dit.causal_window + 1
@@ -360,8 +362,15 @@ def train(recipe: Recipe, pools: list[Clips]) -> tuple[DiT, Run]:
         torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
         optimiser.step()
         pure = (sigma == 1) & target
-        run.record(parts, loss=loss.item(), from_noise=per_frame.detach()[pure].mean().item() if pure.any() else 0.0)
+        from_noise = per_frame.detach()[pure].mean().item() if pure.any() else 0.0
+        if run.record(parts, loss=loss.item(), from_noise=from_noise) and not run.finished:
+            run.note({name: error for *_, errors in films_of(dit, held_out, recipe.seed) for name, error in errors.items()})
     return dit, run
+
+
+def _fingerprint(pools: list[Clips]) -> str:
+    """Of what is learned from, as autoencoder and audio encoder have made it; clip by clip, for it is gigabytes."""
+    return fingerprint(*(clip for pool in pools for clips in (pool.latents, pool.states) for clip in clips))
 
 
 def _sizes(pools: list[Clips]) -> np.ndarray:
@@ -369,26 +378,41 @@ def _sizes(pools: list[Clips]) -> np.ndarray:
     return sizes / sizes.sum()
 
 
+@torch.no_grad()
+def films_of(dit: DiT, pools: list[Clips], seed: int) -> Iterator[tuple[Clips, Batch, Tensor, dict[str, float]]]:
+    """Of each pool its clips, their films b t c h w and how far those are from the truth: errors of latents, weighted as
+    the loss."""
+    rng, second = np.random.default_rng(seed), round(EMBEDDED.fps / EMBEDDED.dit.frames_per_latent)
+    torch.manual_seed(seed)
+    for pool in pools:
+        batch = pool.whole(rng, np.arange(len(pool.latents)))
+        made = films(dit, batch, batch.latents)
+        apart, still = distance(made, batch), distance(batch.reference[:, None], batch)
+        errors = {
+            "error of a film, its last second": apart[:, -second:],
+            "error of a film, half-way": apart[:, apart.shape[1] // 2 - second :][:, :second],
+            "error of the resting picture": still[:, -second:],
+        }
+        yield pool, batch, made, {f"{_who(pool)}: {name}": error.mean().item() for name, error in errors.items()}
+
+
+def _who(pool: Clips) -> str:
+    return "two people" if pool.face.shape[1] > 1 else "one person"
+
+
 @torch.inference_mode()
 def score(dit: DiT, vae: TinyVAE, pools: list[Clips], folder: Path, seed: int) -> dict[str, float]:
     """Films of clips that were kept out of training, against the truth; and sheet.png, films above the truth.
 
-    Errors are those of latents, weighted as the loss. The voices are trained on: model.evaluate knows others."""
-    rng, scores, rows, second = np.random.default_rng(seed), {}, [], round(EMBEDDED.fps / EMBEDDED.dit.frames_per_latent)
-    torch.manual_seed(seed)
-    for pool in pools:
-        who = "two people" if pool.face.shape[1] > 1 else "one person"
-        batch = pool.whole(rng, np.arange(len(pool.latents)))
-        made = films(dit, batch, batch.latents)
-        apart, still = distance(made, batch), distance(batch.reference[:, None], batch)
-        scores[f"{who}: error of a film, its last second"] = apart[:, -second:].mean().item()
-        scores[f"{who}: error of a film, half-way"] = apart[:, apart.shape[1] // 2 - second :][:, :second].mean().item()
-        scores[f"{who}: error of the resting picture"] = still[:, -second:].mean().item()
+    The voices are trained on: model.evaluate knows others."""
+    scores, rows = {}, []
+    for pool, batch, made, errors in films_of(dit, pools, seed):
+        scores |= errors
         pairs = [
             [decoded(vae, latents, reference, picture) for latents in (film, true)]
             for film, true, reference, picture in zip(made, batch.latents, batch.reference, pool.still, strict=True)
         ]
-        scores[f"{who}: PSNR of a film, decoded as the truth, dB"] = float(np.mean([psnr(*both) for both in pairs]))
+        scores[f"{_who(pool)}: PSNR of a film, decoded as the truth, dB"] = float(np.mean([psnr(*both) for both in pairs]))
         rows += [frames[-1 - 8 * 9 :: 8] for both in pairs[:3] for frames in both]
     save_sheet(folder / "sheet.png", rows)
     return scores
@@ -396,7 +420,7 @@ def score(dit: DiT, vae: TinyVAE, pools: list[Clips], folder: Path, seed: int) -
 
 def load_encoder(checkpoint: Path) -> AudioEncoder:
     encoder = AudioEncoder(EMBEDDED.audio).eval()
-    encoder.load_state_dict(torch.load(checkpoint, weights_only=True)["encoder"])
+    encoder.load_state_dict(trained(checkpoint, "encoder"))
     return encoder
 
 
@@ -406,7 +430,7 @@ def main() -> None:
     torch.set_num_threads(recipe.threads)
     encoder, vae = load_encoder(recipe.audio_encoder), load_vae(recipe.autoencoder)
     pools, held_out = load_clips(recipe.clips, encoder, recipe.variants, recipe.seed, recipe.held_out)
-    dit, run = train(recipe, pools)
+    dit, run = train(recipe, pools, held_out)
     run.report(score(dit, vae, held_out, recipe.out, recipe.seed))
 
 
