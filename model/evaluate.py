@@ -31,6 +31,7 @@ from model.evaluation.rows import HOUR, Material, rows
 from model.evaluation.takes import Stage, emotion_take, mouth_of, pair_take, pcm_of, speech_take
 from model.generator import Generator
 from model.loading import load
+from model.machine import hardware
 from model.train import sounds
 from model.train.augment import CLEAN, SPEECH_RMS
 from model.train.phones import PHONE_ID
@@ -168,12 +169,13 @@ def evaluate(generator: Generator, corpus: Corpus, plan: Plan, folder: Path) -> 
     scored = rows(list(dict.fromkeys(map(sound_name, sounds.KINDS))))
     lines = report.lines_of(scored, groups)
     kinds = report.by_kind(scored, split_by_kind(groups[STRANGERS])) if STRANGERS in groups else []
+    machine = "{processor}, one core of {cores}".format_map(hardware())
     about = {
         "people": f"{len(evaluation.alone[STRANGERS])} strangers and {len(evaluation.alone[CAST])} of the cast alone, "
         f"{sum(map(len, evaluation.together.values()))} pairs; what counts is what strangers reach",
         "speech": f"{sum(len(t.mouth) for m in groups.values() for t in m.speech) / 25:.0f} s of voices and sentences that "
         f"were kept out of training",
-        "generation": f"{own:.2f} of real time on {report.machine()} ({clock:.2f} by the clock, beside what else ran), "
+        "generation": f"{own:.2f} of real time on {machine} ({clock:.2f} by the clock, beside what else ran), "
         f"{str(generator.dtype).removeprefix('torch.')}, {torch.get_num_threads()} thread",
         "marks": ", ".join(f"{sum(line.mark == mark for line in lines)} {mark}" for mark in plots.MARKS),
     }

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from model.audio import windows_of
+from model.audio import SAMPLE_RATE, windows_of
 from model.evaluation import series
 from model.evaluation.people import Sitters
-from model.evaluation.takes import MADE, TRUE, Stage, Take, measured, motion_of, pcm_of
-from model.train.speech import Clip, Corpus
+from model.evaluation.takes import MADE, PER_FRAME, TRUE, Stage, Take, measured, motion_of, pcm_of
+from model.train.sheets import decibels
+from model.train.speech import TRACK_HZ, Clip, Corpus
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +23,12 @@ PIECES = 6  # of speech, which a minute consists of
 MEASURED = 13  # of the minutes, evenly from the first to the last
 
 
-def round_of_speech(corpus: Corpus, rng: np.random.Generator, minute_s: float) -> Clip:
-    """Pieces of several voices, one after another."""
+def round_of_speech(corpus: Corpus, rng: np.random.Generator, minute_s: float, frames_per_chunk: int) -> Clip:
+    """Pieces of several voices, one after another; whole chunks of them."""
     pieces = [corpus.sample(rng, minute_s / PIECES, augmented=False) for _ in range(PIECES)]
     pcm, mouth, phones = (np.concatenate([getattr(p, part) for p in pieces]) for part in ("pcm_16k", "mouth", "phones"))
-    return Clip(pcm, mouth, phones)
+    whole = len(mouth) - len(mouth) % (PER_FRAME * frames_per_chunk)
+    return Clip(pcm[: whole * SAMPLE_RATE // TRACK_HZ], mouth[:whole], phones[:whole])
 
 
 def long_session(
@@ -34,7 +36,7 @@ def long_session(
     minute_s: float,
 ) -> list[dict[str, float]]:  # fmt: skip
     """What each measured minute scores, with its number as `minute`."""
-    clip = round_of_speech(corpus, rng, minute_s)
+    clip = round_of_speech(corpus, rng, minute_s, stage.generator.preset.audio.frames_per_chunk)
     wanted, scored = set(np.linspace(0, minutes - 1, min(MEASURED, minutes)).round().astype(int).tolist()), []
     for minute, frames in enumerate(_minutes(stage, sitters, pcm_of(clip), minutes, seed)):
         if minute in wanted:
@@ -66,5 +68,5 @@ def _scores(take: Take) -> dict[str, float]:
         "lips": series.correlation(seen.lips[:, 0], take.mouth[:, 0]),
         "colour": float(np.mean(list(seen.colours.values()))) if seen.colours else float("nan"),
         "sharpness": seen.sharpness / take.seen[TRUE].sharpness,
-        "picture": series.decibels(seen.error),
+        "picture": decibels(seen.error),
     }

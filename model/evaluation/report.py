@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +82,6 @@ def limits(between: tuple[float, float] | None) -> str:
     if math.isinf(low):
         return f"≤ {high:g}"
     return f"± {high:g}" if low == -high else f"{low:g} – {high:g}"
-
-
-def machine() -> str:
-    """What the time was measured on."""
-    about = Path("/proc/cpuinfo")
-    told = about.read_text().splitlines() if about.exists() else []
-    models = [line.split(":")[1].strip() for line in told if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor()}, one core of {os.cpu_count()}"
 
 
 def markdown(about: Mapping[str, str], lines: Sequence[Line], kinds: Sequence[Sequence[str]]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from model.evaluation import series
 from model.evaluation.colour import PARTS
 from model.evaluation.takes import JAW, MADE, PASSED, TRUE, Duet, Felt, Take
+from model.train.sheets import decibels
 
 SIDES = (MADE, JAW, TRUE, PASSED)
 NAN = float("nan")
@@ -196,7 +197,7 @@ def sharpness(material: Material, side: str) -> float:
 def picture_db(material: Material, side: str) -> float:
     if side in (JAW, TRUE):
         return NAN
-    return float(np.mean([series.decibels(take.seen[side].error) for take in material.speech]))
+    return float(np.mean([decibels(take.seen[side].error) for take in material.speech]))
 
 
 def blinks_a_minute(material: Material, side: str) -> float:

@@ -103,8 +103,3 @@ def energy(heads: np.ndarray) -> float:
     kernel = np.full(SLOW, 1 / SLOW)
     smooth = np.stack([np.convolve(angle, kernel, "valid") for angle in heads.T], 1)
     return float(np.square(smooth[SLOW:] - smooth[:-SLOW]).sum())
-
-
-def decibels(error: float) -> float:
-    """Peak signal to noise of a mean squared error between pictures in 0 … 1."""
-    return float(-10 * np.log10(max(error, 1e-9)))

@@ -21,6 +21,7 @@ from model.motion import Motion, idle_motion
 from model.train import pictures
 from model.train.phones import CLOSED, PHONE_ID
 from model.train.pictures import FPS, Feeling, poses_at
+from model.train.sheets import sharpness
 from model.train.speech import Clip
 from model.world.look import Look
 
@@ -154,12 +155,6 @@ def _masks(sitters: Sitters, motion: Motion, mouth: np.ndarray, size: int) -> di
         return lambda look: replace(sitters.scene, people=(look,)).render(poses, size)
 
     return {int(frame): colour.parts_of(drawn(frame), sitters.scene.people[0]) for frame in chosen}
-
-
-def sharpness(frames: np.ndarray) -> float:
-    """Mean size of the steps between neighbouring pixels, f h w 3."""
-    grey = frames.astype(np.float32).mean(-1)
-    return float(np.abs(np.diff(grey, axis=1)).mean() + np.abs(np.diff(grey, axis=2)).mean())
 
 
 # --- emotions, and two people ----------------------------------------------------------------------------------------

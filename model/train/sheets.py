@@ -20,7 +20,11 @@ def pictures_of(frames: Tensor) -> np.ndarray:
 
 def psnr(made: np.ndarray, true: np.ndarray) -> float:
     """In dB."""
-    error = np.square((made.astype(np.float32) - true.astype(np.float32)) / 255).mean()
+    return decibels(np.square((made.astype(np.float32) - true.astype(np.float32)) / 255).mean())
+
+
+def decibels(error: float) -> float:
+    """Peak signal to noise of a mean squared error between pictures in 0 … 1."""
     return float(-10 * np.log10(max(error, 1e-12)))
 
 
