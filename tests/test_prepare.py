@@ -108,7 +108,7 @@ def test_a_prepared_character_speaks(generator, tmp_path):
 
 def test_what_cannot_be_held_is_refused_with_numbers_and_made_when_insisted_on(vae, tmp_path):
     order = Order("grace", "Grace", photograph())
-    with pytest.raises(NotHeld, match=r"\d\d\.\d dB of the picture.*25 and 20 are needed.*hunyuan-avatar") as refusal:
+    with pytest.raises(NotHeld, match=r"\d\d\.\d dB of the picture.*24\.7 and 20 are needed.*hunyuan-avatar") as refusal:
         prepare_embedded(order, vae, tmp_path, quiet)
     assert refusal.value.fit.picture_db < NEEDED_DB
     assert list(tmp_path.iterdir()) == []
@@ -254,7 +254,7 @@ def test_the_command_makes_a_folder_and_says_where(preset, tmp_path, capsys):
     assert prepare.main([*arguments, *preset]) == 0
     told = capsys.readouterr()
     assert told.out.strip() == str(tmp_path / "my-ines")
-    assert "25 and 20 are needed" in told.err
+    assert "24.7 and 20 are needed" in told.err
     assert load_character(tmp_path / "my-ines").title == "My Ines" and preset_of(tmp_path / "my-ines") == "embedded"
 
 
