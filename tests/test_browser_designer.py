@@ -76,7 +76,7 @@ async def drawn_anew(page: Page, action) -> np.ndarray:
     """The preview after the action and its settling."""
     await page.evaluate("window.before = document.querySelector('#design-picture').src")
     await action
-    await page.wait_for(f"document.querySelector('#design-picture').src !== window.before && {SETTLED}")
+    await page.wait_for(f"document.querySelector('#design-picture').src !== window.before && {SETTLED}", 30)
     return await pixels(page, "#design-picture")
 
 
