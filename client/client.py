@@ -92,10 +92,41 @@ class Visavis:
         if faces is not None:
             about["faces"] = ";".join(",".join(f"{edge:g}" for edge in face) for face in faces)
         kind = next((kind for mark, kind in PICTURE_KINDS.items() if encoded.startswith(mark)), "application/octet-stream")
+        told = await self._made("v1/characters", about, encoded, kind, on_stage)
+        return {"character": told["character"], "fit": told["fit"]}
+
+    async def design_character(
+        self, design: Path | str | dict[str, Any], title: str | None = None, name: str | None = None,
+        replace: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Makes a character of what the designer exported (a file, or its text), or of a look -> the character.
+
+        `replace` names a designed one, which gets the new look. Raises VisavisError where the file is damaged or of a newer
+        version, and for a look that cannot be drawn."""
+        look = design
+        if not isinstance(design, dict):
+            text = design.read_text() if isinstance(design, Path) else design
+            kind = {"Content-Type": "application/json"}
+            read = (await self._ask("POST", "v1/designer/import", content=text.encode(), headers=kind)).json()
+            look, title = read["look"], title or read["title"]
+        about = {"title": title or "Somebody", "name": name, "replace": replace}
+        about = {key: value for key, value in about.items() if value is not None}
+        told = await self._made("v1/characters/designed", about, json.dumps({"look": look}).encode(), "application/json")
+        return told["character"]
+
+    async def design(self, name: str) -> dict[str, Any]:
+        """The design of a character that was drawn, as the designer exports it."""
+        return (await self._ask("GET", f"v1/characters/{quote(name, safe='')}/design")).json()
+
+    async def _made(
+        self, path: str, about: dict[str, Any], content: bytes, kind: str,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Follows a character's making to its end -> the server's last word on it."""
         told: dict[str, Any] = {}
         try:
             async with self._http.stream(
-                "POST", "v1/characters", params=about, content=encoded, headers={"Content-Type": kind}, timeout=PREPARE_S
+                "POST", path, params=about, content=content, headers={"Content-Type": kind}, timeout=PREPARE_S
             ) as response:
                 if not response.is_success:
                     await response.aread()
@@ -108,7 +139,7 @@ class Visavis:
         if told.get("stage") != "done":
             detail = told.get("detail", "the server ended before the picture was prepared")
             raise VisavisError(detail, fit=told.get("fit"))
-        return {"character": told["character"], "fit": told["fit"]}
+        return told
 
     async def delete_character(self, name: str) -> None:
         """Only one that was added, and that no session has."""

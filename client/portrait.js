@@ -131,7 +131,6 @@ export async function deleteCharacter(base, name) {
   if (!response.ok) throw await problemOf(response);
 }
 
-/** A likeness is a peak signal to noise ratio, which most people need not know to see what is missing. */
-function measured({ picture_db, face_db, needed_db, needed_face_db }) {
-  return `Redrawn by the model, the picture has a likeness of ${picture_db.toFixed(0)} dB (it needs ${needed_db}), the face ${face_db.toFixed(0)} dB (it needs ${needed_face_db})`;
+function measured({ picture, face, needed, needed_in_face }) {
+  return `Redrawn by the model, ${picture.toFixed(0)} % of the picture's detail comes back (it needs ${needed} %), and ${face.toFixed(0)} % of the face's (${needed_in_face} %)`;
 }

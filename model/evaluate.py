@@ -55,7 +55,7 @@ class Plan:
     sound_s: float = 4.0
     felt: int = 9  # strangers who feel; of the cast half as many
     felt_s: float = 2.4
-    pair_s: float = 6.0
+    pair_s: float = 14.0
     jaw_pieces: int = 60
     hour: int = 0  # minutes
     minute_s: float = 60.0  # of that session

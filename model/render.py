@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from model.character import load_character
 from model.loading import WEIGHTS, load
 from model.offline import SamplingConfig
 from model.offline_audio import AS_RELEASED, THROUGHOUT
@@ -145,7 +144,7 @@ def streamed(asked: argparse.Namespace) -> StreamedFilms:
         folder = character_folder(name)
         if folder is None:
             raise ValueError(f"there is no character {name!r}; there are: {', '.join(generator.characters)}")
-        generator.characters[name] = load_character(folder)
+        generator.characters[name] = generator.read(folder)
     weights = file_hash(WEIGHTS / f"{generator.preset.weights}.safetensors")
     return StreamedFilms(
         generator, StreamSettings(asked.preset, weights, name, asked.seed, asked.n_frames, asked.infer_steps)

@@ -32,7 +32,8 @@ class TinyVAEConfig:
     decoder_time_upscale: tuple[bool, ...] = (False, True, True)
     decoder_space_upscale: tuple[bool, ...] = (True, True, True)
     frames_to_trim: int = 3
-    # The decoder also sees the still picture that everything moves from, and carries its pixels along (model/carried.py).
+    # Both halves also see the still picture that everything moves from: latents say where to, and the decoder carries its
+    # pixels along (model/carried.py).
     carries: bool = False
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class TinyVAE(nn.Module):
         self.config = c = config
         pixels = c.image_channels * c.patch_size**2
         w = c.encoder_width
-        encoder: list[nn.Module] = [_conv(pixels, w), nn.ReLU()]
+        encoder: list[nn.Module] = [_conv(2 * pixels if c.carries else pixels, w), nn.ReLU()]
         for shrink in c.encoder_time_downscale:
             encoder += [TPool(w, 2 if shrink else 1), _conv(w, w, stride=2, bias=False)]
             encoder += [MemBlock(w, w) for _ in range(c.encoder_blocks)]
@@ -121,15 +122,21 @@ class TinyVAE(nn.Module):
         said = channels(c.patch_size) if c.carries else pixels
         self.decoder = nn.Sequential(*decoder, nn.ReLU(), _conv(c.decoder_widths[-1], said))
 
-    def encode(self, frames: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def encode(
+        self, frames: Tensor, memory: Memory | None = None, still: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
         """frames b,f,3,H,W in [0,1] -> latents b,t,c,h,w and the memory for the next call.
 
-        f is padded with copies of the last frame to a multiple of `frames_per_latent`."""
+        f is padded with copies of the last frame to a multiple of `frames_per_latent`. `still` b,3,H,W is what the frames
+        move from, where that is carried along; without one the first frame is."""
         missing = -frames.shape[1] % self.config.frames_per_latent
         if missing:
             frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
         if self.config.patch_size > 1:
             frames = F.pixel_unshuffle(frames, self.config.patch_size)
+        if self.config.carries:
+            rest = frames[:, :1] if still is None else F.pixel_unshuffle(still[:, None], self.config.patch_size)
+            frames = torch.cat((frames, rest.expand_as(frames)), 2)
         return _run(self.encoder, frames, memory)
 
     def decode(

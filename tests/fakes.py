@@ -116,7 +116,7 @@ def load(preset: str, threads: int = 1) -> FakeGenerator:
 
 class FakeFit:
     def plain(self) -> dict:
-        return {"picture_db": 19.0, "face_db": 18.0, "needed_db": 25.0, "needed_face_db": 20.0, "holds": False}
+        return {"picture": 3.0, "face": 11.0, "needed": 12.0, "needed_in_face": 18.0, "holds": False}
 
 
 class NotHeld(ValueError):
@@ -142,4 +142,4 @@ def prepare(
     (folder / name).mkdir(parents=True)
     (folder / name / "title.txt").write_text(title)
     (folder / name / "picture.png").write_bytes(portrait)
-    return {"picture_db": 31.0, "face_db": 26.0, "needed_db": 25.0, "needed_face_db": 20.0, "holds": True}
+    return {"picture": 51.0, "face": 60.0, "needed": 12.0, "needed_in_face": 18.0, "holds": True}

@@ -51,7 +51,7 @@ async def test_a_picture_becomes_a_tile_that_is_chosen_and_can_be_deleted(browse
         assert await page.evaluate("document.querySelector('#portrait-title').value") == "my drawing"
         await page.click("#portrait-send")
         await page.wait_for(f"{SETTLED} === 'good'")
-        assert "31 dB" in await page.text("#portrait-said")
+        assert "51 % of the picture's detail" in await page.text("#portrait-said")
         await page.wait_for("document.querySelector('.character input:checked').value === 'my-drawing'")
         await page.evaluate("window.confirm = () => true; document.querySelector('.character .remove').click()")
         await page.wait_for("!document.querySelector(`.character input[value='my-drawing']`)")
@@ -65,7 +65,8 @@ async def test_what_the_model_cannot_hold_is_told_and_can_be_used_anyway(browser
         await page.wait_for(f"{SETTLED} === 'bad'")
         assert await page.text("#portrait-head") == "This model cannot draw it well"
         said = await page.text("#portrait-said")
-        assert "19 dB (it needs 25)" in said and "18 dB (it needs 20)" in said and "hunyuan-avatar" in said
+        assert "3 % of the picture's detail comes back (it needs 12 %)" in said
+        assert "11 % of the face's (18 %)" in said and "hunyuan-avatar" in said
         assert await page.text("#portrait-send") == "Use it anyway"
         assert "photo" not in await names(page)
         await page.click("#portrait-send")

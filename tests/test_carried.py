@@ -102,3 +102,10 @@ def test_sessions_in_a_batch_keep_their_own_portraits(vae, picture):
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-3, rtol=0)
         assert after[row].still.picture is at_rest[row].still.picture
     assert not torch.allclose(together[0], together[1])
+
+
+def test_latents_say_how_a_picture_differs_from_the_still(vae, picture):
+    still, frames = picture, picture[:, None].expand(-1, 2, -1, -1, -1)
+    own = vae.encode(frames)[0]
+    torch.testing.assert_close(vae.encode(frames, still=still)[0], own)
+    assert not torch.allclose(vae.encode(frames, still=still.flip(0))[0], own)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from client.client import Visavis, VisavisError
 from model.design_file import VERSION, Design, written
 from model.designed import main as design
 from model.designing import composed
@@ -244,3 +245,19 @@ def test_the_description_has_the_bodies(http):
     description = http.get("/openapi.json").json()
     assert {"PictureWish", "Lot", "Drawn"} <= set(description["components"]["schemas"])
     assert "/v1/characters/designed" in description["paths"]
+
+
+async def test_the_python_client_designs_exports_and_replaces(http, tmp_path):
+    async with Visavis(str(http.base_url)) as visavis:
+        made = await visavis.design_character(FOX, "Reynard")
+        exported = await visavis.design(made["name"])
+        assert made["title"] == "Reynard" and Look.from_dict(exported["look"]) == Look.from_dict(FOX)
+        (tmp_path / "fox.json").write_text(json.dumps(exported))
+        again = await visavis.design_character(tmp_path / "fox.json", replace=made["name"])
+        assert again["name"] == made["name"] and again["title"] == "Reynard"
+        await visavis.delete_character(made["name"])
+        with pytest.raises(VisavisError, match="hat"):
+            await visavis.design_character({"hat": "crown"}, "King")
+        with pytest.raises(VisavisError) as refusal:
+            await visavis.design_character("{", "Nobody")
+        assert refusal.value.status == 422

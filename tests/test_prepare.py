@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from model import prepare
 from model.character import load_character
-from model.fit import NEEDED_DB, NEEDED_FACE_DB, fit_of, still_latents
+from model.fit import NEEDED, NEEDED_IN_FACE, fit_of, still_latents
 from model.framing import cut_for, cut_out
 from model.loading import CHARACTERS, load
 from model.offline import Prompt
@@ -56,19 +56,19 @@ def vae(generator):
 def test_the_models_own_people_are_held(vae, name):
     fit = fit_in_frame(vae, portrait(name), FACE[0])
     assert fit.holds
-    assert fit.picture_db > NEEDED_DB + 2 and fit.face_db > NEEDED_FACE_DB + 2
+    assert fit.picture > NEEDED + 10 and fit.face > NEEDED_IN_FACE + 10
 
 
 @pytest.mark.parametrize("blur", [0, 2, 4])
 def test_a_photograph_is_not_held_and_blurring_it_does_not_help(vae, blur):
     fit = fit_in_frame(vae, photograph().filter(ImageFilter.GaussianBlur(blur)), (156.0, 104.0, 222.0, 222.0))
     assert not fit.holds
-    assert fit.picture_db < NEEDED_DB - 1
+    assert fit.picture < NEEDED - 5
 
 
 def test_noise_is_not_held(vae):
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (512, 512, 3), np.uint8))
-    assert fit_in_frame(vae, noise, FACE[0]).picture_db < NEEDED_DB - 5
+    assert fit_in_frame(vae, noise, FACE[0]).picture == 0
 
 
 def fit_in_frame(vae, picture, box):
@@ -108,9 +108,9 @@ def test_a_prepared_character_speaks(generator, tmp_path):
 
 def test_what_cannot_be_held_is_refused_with_numbers_and_made_when_insisted_on(vae, tmp_path):
     order = Order("grace", "Grace", photograph())
-    with pytest.raises(NotHeld, match=r"\d\d\.\d dB of the picture.*24\.7 and 20 are needed.*hunyuan-avatar") as refusal:
+    with pytest.raises(NotHeld, match=r"\d+ % of the picture's detail.*12 and 18 % are needed.*hunyuan-avatar") as refusal:
         prepare_embedded(order, vae, tmp_path, quiet)
-    assert refusal.value.fit.picture_db < NEEDED_DB
+    assert refusal.value.fit.picture < NEEDED
     assert list(tmp_path.iterdir()) == []
     assert not prepare_embedded(replace(order, anyway=True), vae, tmp_path, quiet).holds
     assert load_character(tmp_path / "grace").faces == ("Grace",)

@@ -20,6 +20,10 @@ from model.train.run import Run
 from model.train.speech import Clip
 from model.train.warm import warm_start
 from model.weights import save_parts
+from model.world.look import Look
+from model.world.marks import IRIS_MARKS, IRISES
+from model.world.pose import Pose
+from model.world.scene import Scene
 from tests.tiny import TINY
 
 STEPS, KILLED_AFTER, SAVED_AT = 6, 5, 3
@@ -93,6 +97,31 @@ def test_the_clips_of_a_step_follow_from_the_step_and_are_renewed():
         went.move_to(step)
     came.move_to(8)
     assert np.array_equal(went.pool, came.pool) and not (went.pool == first).all((1, 2, 3, 4)).any()
+
+
+def test_marks_that_are_carried_from_home_are_not_astray():
+    """Of one point that has moved by (3, -2) pixels in a crop that begins at (16, 32)."""
+    mark, home = torch.tensor([[[[40.0, 50.0]]]]), torch.tensor([[[37.0, 52.0]]])
+    covered = torch.full_like(mark, float("nan"))
+    piece = autoencoder.Piece(
+        torch.zeros(1, 1, 3, 64, 64), torch.ones(1, 1, 1, 64, 64), torch.zeros(1, 3, 256, 256),
+        torch.tensor([[16.0, 32.0]]), torch.cat((mark, covered), 2), torch.cat((home, home), 1),
+    )  # fmt: skip
+    flow = torch.tensor([-3.0, 2.0])[None, None, :, None, None].expand(1, 1, 2, 32, 32)
+    assert autoencoder.astray(flow, piece) == 0
+    assert autoencoder.astray(torch.zeros_like(flow), piece) == pytest.approx(2.5 + 1.5)  # Huber's, beyond one pixel
+
+
+def test_marks_are_where_the_drawing_has_them():
+    """The middle of an iris is dark in every look's pupil."""
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        look = Look.random(rng)
+        pose = Pose(yaw=0.5, pitch=-0.3, roll=0.6, gaze_x=0.4, gaze_y=-0.2, x=0.5)
+        picture, (places,) = Scene((look,)).render((pose,)), Scene((look,)).marks((pose,))
+        for x, y in places[IRISES][::IRIS_MARKS]:
+            assert picture[round(y - 0.5), round(x - 0.5)].max() < 90
+    assert np.isnan(Scene((look,)).marks((Pose(blink=1.0),))[0, IRISES]).all()
 
 
 # --- audio encoder ---------------------------------------------------------------------------------------------------
@@ -216,7 +245,7 @@ def transformer_recipe(tmp_path, monkeypatch):
     save_random_clips(tmp_path, 7)
     return transformer.Recipe(
         out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, held_out=2, variants=2, batch=2,
-        own_past_from=0.2, **TRAINED,
+        looked_at=1, own_past_from=0.2, **TRAINED,
     )  # fmt: skip
 
 
@@ -226,10 +255,15 @@ def load(recipe: transformer.Recipe) -> tuple[list[transformer.Clips], list[tran
     return transformer.load_clips(recipe.clips, encoder, recipe.variants, 1, recipe.held_out)
 
 
+def autoencoder_of_tiny() -> TinyVAE:
+    torch.manual_seed(11)
+    return TinyVAE(TINY.vae)
+
+
 def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
     def train(recipe: transformer.Recipe) -> DiT:
         pools, held_out = load(recipe)
-        dit, _ = transformer.train(recipe, pools, held_out)
+        dit, _ = transformer.train(recipe, autoencoder_of_tiny(), pools, held_out)
         assert any(pool.rolled for pool in pools)
         return dit
 
@@ -241,10 +275,10 @@ def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monke
 def test_a_transformer_refuses_to_go_on_with_clips_that_were_made_anew(transformer_recipe):
     recipe = replace(transformer_recipe, steps=1)
     pools, _ = load(recipe)
-    transformer.train(recipe, pools, [])
+    transformer.train(recipe, autoencoder_of_tiny(), pools, [])
     pools[0].latents[0] += 1
     with pytest.raises(ValueError, match="was begun with fingerprint"):
-        transformer.train(recipe, pools, [])
+        transformer.train(recipe, autoencoder_of_tiny(), pools, [])
 
 
 def test_clips_kept_out_of_training_are_scored(transformer_recipe):

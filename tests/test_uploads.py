@@ -74,7 +74,7 @@ async def until(condition) -> None:
 async def test_a_picture_becomes_a_character_stage_by_stage(served):
     told = lines(await served.upload(title="Zoë, my drawing"))
     assert [line["stage"] for line in told] == MADE
-    assert told[-1]["fit"]["holds"] and told[-1]["fit"]["picture_db"] == 31.0
+    assert told[-1]["fit"]["holds"] and told[-1]["fit"]["picture"] == 51.0
     assert told[-1]["character"]["name"] == "zoe-my-drawing" and told[-1]["character"]["own"]
     listed = (await served.http.get("/v1/characters")).json()
     assert listed[-1] == told[-1]["character"]

@@ -98,7 +98,9 @@ def shares(box: Box, size: int) -> tuple[float, float, float, float]:
 @torch.inference_mode()
 def through(generator: Generator, sitters: Sitters, frames: np.ndarray) -> np.ndarray:
     """Frames f h w 3 uint8 encoded and decoded again: what a perfect transformer could show."""
+    at_rest = sitters.at_rest(generator.preset.painted[0])
     small = F.interpolate(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255, generator.preset.painted, mode="area")
-    latents, _ = generator.vae.encode(small[None].to(generator.dtype))
+    still = torch.from_numpy(at_rest).permute(2, 0, 1)[None].to(generator.dtype) / 255
+    latents, _ = generator.vae.encode(small[None].to(generator.dtype), still=still)
     back, _ = generator.decoder.decode(latents.transpose(1, 2), [generator.open(sitters.name, 0).memory])
     return (back[0, : len(frames)].float() * 255).clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -123,8 +123,8 @@ def _mouth(sound: Clip, lips: Lips) -> np.ndarray:
 
 def encode_film(vae: TinyVAE, film: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same with latents t c h w and reference latents c h w (float16) in place of the frames."""
-    rest = {name: tensor for name, tensor in film.items() if name != "frames"}
-    return rest | {"latents": _encode(vae, film["frames"]), "reference": reference_latents(vae, film["still"])}
+    rest, still = {name: tensor for name, tensor in film.items() if name != "frames"}, film["still"]
+    return rest | {"latents": _encode(vae, film["frames"], still), "reference": reference_latents(vae, still)}
 
 
 def emotion_latents(vae: TinyVAE, seed: int) -> torch.Tensor:
@@ -141,12 +141,13 @@ def emotion_latents(vae: TinyVAE, seed: int) -> torch.Tensor:
 
 def reference_latents(vae: TinyVAE, still: torch.Tensor) -> torch.Tensor:
     """A picture h w 3 uint8, shown long enough for the encoder's memory to settle, c h w float16."""
-    return _encode(vae, still.expand(4 * EMBEDDED.vae.frames_per_latent, -1, -1, -1))[-1]
+    return _encode(vae, still.expand(4 * EMBEDDED.vae.frames_per_latent, -1, -1, -1), still)[-1]
 
 
-def _encode(vae: TinyVAE, frames: torch.Tensor) -> torch.Tensor:
+def _encode(vae: TinyVAE, frames: torch.Tensor, still: torch.Tensor) -> torch.Tensor:
+    frames, still = (pictures.movedim(-1, -3)[None].float() / 255 for pictures in (frames, still))
     with torch.autocast("cpu", torch.bfloat16):
-        latents, _ = vae.encode(frames.permute(0, 3, 1, 2)[None].float() / 255)
+        latents, _ = vae.encode(frames, still=still)
     return latents[0].half().contiguous()
 
 

@@ -51,7 +51,8 @@ def choose_feeling(rng: np.random.Generator, frames: int, change_share: float) -
     """Any emotion, strong or slight; some change within the stretch, and half of those to or from neutral."""
 
     def emotion() -> tuple[str, float]:
-        return list(EMOTIONS)[rng.integers(len(EMOTIONS))], float(rng.uniform(0.35, 1.0))
+        full = rng.random() < 0.5
+        return list(EMOTIONS)[rng.integers(len(EMOTIONS))], 1.0 if full else float(rng.uniform(0.35, 1.0))
 
     second = emotion()
     if rng.random() >= change_share:

@@ -6,6 +6,8 @@ Diffusion forcing: every latent frame of a short stretch has its own noise, so t
 they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second
 part of the steps the clean past is what the stream itself has shown, rolled out again and again as the network learns,
 because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
+
+Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too.
 """
 
 import logging
@@ -15,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder, frame_prompts, windows_of
 from model.blocks import Modulation
+from model.carried import Still
 from model.character import box_mask
 from model.dit import Conditions, DiT
 from model.emotion import Feelings
@@ -30,6 +34,7 @@ from model.sampler import add_noise
 from model.text import no_text
 from model.tiny_vae import TinyVAE
 from model.train.augment import SPEECH_RMS, augment
+from model.train.autoencoder import picture_loss
 from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprint, load_vae, save_whole
 from model.train.muon import muon_with_adam
 from model.train.recipe import from_command_line
@@ -38,16 +43,17 @@ from model.train.run import Run, learning_rate, trained
 from model.train.sheets import psnr, save_sheet
 from model.train.warm import warm_start
 
-MOUTH_WEIGHT, EYES_WEIGHT = 14.0, 5.0  # beside the rest of the face: there people look
+MOUTH_WEIGHT, EYES_WEIGHT = 14.0, 8.0  # beside the rest of the face: there people look
+PICTURE_WEIGHT = 0.5  # of the loss of pictures beside that of latents
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
 EDGES = (
     "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
     "emotion_proj",
 )  # fmt: skip
-SHIPPED_SHARE = 0.6  # of the emotions, those shown by the pictures that ship
+SHIPPED_SHARE = 0.85  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
 PURE_NOISE = 0.9  # share of the frames to be made that start from nothing, as all do where one step is taken
-BLANK_SHARE = 0.15  # stretches of which nothing is known: otherwise the past tells the emotion, and nobody asks for it
+BLANK_SHARE = 0.2  # stretches of which nothing is known: otherwise the past tells the emotion, and nobody asks for it
 CHANGE_SHARE = 0.35  # stretches in which an emotion changes, the only other ones where it must be asked for
 PAIR_SHARE = 0.25  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
@@ -66,6 +72,7 @@ class Recipe:
     variants: int  # ways in which each clip's sound is heard
     steps: int
     batch: int
+    looked_at: int  # of a batch, those whose last frame is decoded and compared as a picture
     own_past_from: float  # share of the steps after which the past is the stream's own
     peak: float  # highest learning rate
     seed: int
@@ -87,6 +94,7 @@ class Batch:
     face_mask: Tensor  # b n 1 h w
     feelings: Feelings
     weight: Tensor  # b h w of each latent cell in the loss
+    still: Tensor  # b H W 3 uint8, the pictures of the references
 
     def to(self, device: str) -> "Batch":
         moved = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "feelings"}
@@ -179,7 +187,7 @@ class Clips:
         return Batch(
             latents, torch.where(own, part(self.shown), latents), self.reference[clip].float(), part(self.exp),
             part(self.pose), _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None],
-            Feelings(self.emotions[shown, stranger].float(), strength), self.weight[clip],
+            Feelings(self.emotions[shown, stranger].float(), strength), self.weight[clip], self.still[clip],
         )  # fmt: skip
 
     def _rest(self, batch: Batch, row: int, frames: int) -> None:
@@ -235,7 +243,7 @@ def _needed(config: AudioConfig) -> slice:
 def _prompts(states: Tensor) -> Tensor:
     """Kept positions b n t p states channels -> b n t f positions states channels."""
     config = EMBEDDED.audio
-    padded = torch.nn.functional.pad(states.flatten(0, 2), (0, 0, 0, 0, _needed(config).start, 0))
+    padded = F.pad(states.flatten(0, 2), (0, 0, 0, 0, _needed(config).start, 0))
     return frame_prompts(padded, config).unflatten(0, states.shape[:3])
 
 
@@ -330,13 +338,28 @@ def distance(made: Tensor, batch: Batch) -> Tensor:
     return (made - batch.latents).square().mean(2) * batch.weight[:, None]
 
 
-def train(recipe: Recipe, pools: list[Clips], held_out: list[Clips]) -> tuple[DiT, Run]:
+def picture_error(vae: TinyVAE, predicted: Tensor, batch: Batch, rows: int) -> Tensor:
+    """Of the first `rows`, the last frames as pictures, beside those of the true latents; before both stands the truth."""
+    true, weight = batch.latents[:rows, -2:], batch.weight[:rows, None, None]
+    made = torch.cat((true[:, :1], predicted[:rows, -1:]), 1)
+    still = Still(batch.reference[:rows], batch.still[:rows].permute(0, 3, 1, 2).float() / 255)
+    now = slice(-EMBEDDED.dit.frames_per_latent, None)
+    with torch.autocast(true.device.type, torch.bfloat16):
+        with torch.no_grad():
+            shown = vae.decode(true, still=still)[0][:, now]
+        seen = vae.decode(made, still=still)[0][:, now]
+    weight = F.interpolate(weight[:, 0], seen.shape[-2:])[:, None]
+    return picture_loss(seen.float(), shown.float(), weight)
+
+
+def train(recipe: Recipe, vae: TinyVAE, pools: list[Clips], held_out: list[Clips]) -> tuple[DiT, Run]:
     """Learns from the pools; notes the errors of films of those held out whenever it saves."""
     torch.manual_seed(recipe.seed)
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
     warm_start(dit, "dit", recipe.init)
     dit.to(recipe.device)
+    vae.to(recipe.device).requires_grad_(False)
     optimiser = muon_with_adam(dit, lr=recipe.peak, adam_share=0.08, edges=EDGES)
     run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools), fingerprint=_fingerprint(pools))
     parts = {"dit": dit, "optimiser": optimiser} | {f"pool_{number}": pool for number, pool in enumerate(pools)}
@@ -354,16 +377,18 @@ def train(recipe: Recipe, pools: list[Clips], held_out: list[Clips]) -> tuple[Di
         noise = torch.randn_like(batch.latents)
         level = sigma[:, :, None, None, None]
         x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, batch.past), noise, level)
-        per_frame = distance(predict(dit, batch, x, sigma), batch).mean((2, 3))
+        predicted = predict(dit, batch, x, sigma)
+        per_frame = distance(predicted, batch).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
         loss = (per_frame * weight).sum() / weight.sum()
+        pictures = picture_error(vae, predicted, batch, recipe.looked_at)
         optimiser.zero_grad()
-        loss.backward()
+        (loss + PICTURE_WEIGHT * pictures).backward()
         torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
         optimiser.step()
         pure = (sigma == 1) & target
         from_noise = per_frame.detach()[pure].mean().item() if pure.any() else 0.0
-        if run.record(parts, loss=loss.item(), from_noise=from_noise) and not run.finished:
+        if run.record(parts, loss=loss.item(), from_noise=from_noise, pictures=pictures.item()) and not run.finished:
             run.note({name: error for *_, errors in films_of(dit, held_out, recipe.seed) for name, error in errors.items()})
     return dit, run
 
@@ -430,7 +455,7 @@ def main() -> None:
     torch.set_num_threads(recipe.threads)
     encoder, vae = load_encoder(recipe.audio_encoder), load_vae(recipe.autoencoder)
     pools, held_out = load_clips(recipe.clips, encoder, recipe.variants, recipe.seed, recipe.held_out)
-    dit, run = train(recipe, pools, held_out)
+    dit, run = train(recipe, vae, pools, held_out)
     run.report(score(dit, vae, held_out, recipe.out, recipe.seed))
 
 

@@ -31,6 +31,7 @@ from .shapes import (
 EYE_X, EYE_Y = 20.5, -3.0
 BROW_Y = -21.0
 NOSE_Y = 19.0
+IRIS_LIFT, BROW_LIFT = 1.5, 2.0  # above the face's surface
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,8 @@ def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> N
             opening = np.concatenate([lid_line, low_line[::-1]])
             brush.fill(opening, (0.965, 0.955, 0.945))
             with brush.inside(opening):
-                centre = rig.spot(cx + 3.8 * pose.gaze_x, EYE_Y - 0.9 - 2.6 * pose.gaze_y, 1.5)
-                radius = 6.5 * look.eye_size
+                centre = rig.spot(*iris_at(look, pose, side), IRIS_LIFT)
+                radius = iris_radius(look)
                 brush.disc(centre, radius, multiply(iris, (0.45, 0.42, 0.42)))
                 glow = [(0, mix(iris, WHITE, 0.35), 1), (0.6, iris, 1), (1, multiply(iris, (0.7, 0.7, 0.7)), 1)]
                 brush.disc(centre, radius - 0.9, radial(centre + [0.8, 2.6], radius, glow))
@@ -256,29 +257,43 @@ def draw_eyes(brush: Brush, rig: Rig, look: Look, pose: Pose, tones: Tones) -> N
             brush.fill(np.array([points[-4], tip, points[-1] + [0, 0.9]]), lash)
 
 
-def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
-    hair = colour(look.hair_colour)
-    ink = multiply(hair, (0.70, 0.64, 0.58) if luminance(hair) > 0.62 else (0.72, 0.68, 0.66))
+def iris_at(look: Look, pose: Pose, side: int) -> tuple[float, float]:
+    """The middle of an iris on the face; side -1 is the picture's left eye."""
+    return side * EYE_X * look.eye_spacing + 3.8 * pose.gaze_x, EYE_Y - 0.9 - 2.6 * pose.gaze_y
+
+
+def iris_radius(look: Look) -> float:
+    return 6.5 * look.eye_size
+
+
+def brow_line(look: Look, pose: Pose, side: int) -> np.ndarray:
+    """Points n 2 along a brow on the face, from the nose outwards."""
     raise_y = -4.6 * pose.brow
     pinch = 2.4 * max(-pose.brow, 0)
     inner, outer = -5.2 * pose.slant, 2.2 * pose.slant
     closer = 3.0 * max(-pose.slant, 0)
     lift = 3.5 * look.brow_arch
     base = BROW_Y - 1.5 * (look.eye_height - 1) * 8
+    points = spline(
+        [
+            (9.5 - 0.5 * pinch - closer, base + 2.0 + 0.6 * raise_y + pinch + inner),
+            (18 - 0.6 * closer, base - 0.6 * lift + raise_y + 0.35 * inner),
+            (27, base - lift + raise_y + 0.5 * outer),
+            (35.5, base + 4.0 - 0.3 * lift + 0.8 * raise_y + outer),
+        ],
+        7,
+    )
+    return points * [look.eye_spacing * side, 1]
+
+
+def draw_brows(brush: Brush, rig: Rig, look: Look, pose: Pose) -> None:
+    hair = colour(look.hair_colour)
+    ink = multiply(hair, (0.70, 0.64, 0.58) if luminance(hair) > 0.62 else (0.72, 0.68, 0.66))
     for side in (-1, 1):
-        points = spline(
-            [
-                (9.5 - 0.5 * pinch - closer, base + 2.0 + 0.6 * raise_y + pinch + inner),
-                (18 - 0.6 * closer, base - 0.6 * lift + raise_y + 0.35 * inner),
-                (27, base - lift + raise_y + 0.5 * outer),
-                (35.5, base + 4.0 - 0.3 * lift + 0.8 * raise_y + outer),
-            ],
-            7,
-        )
-        points = points * [look.eye_spacing, 1]
+        points = brow_line(look, pose, side)
         along = np.linspace(0, 1, len(points))
         widths = look.brow_thickness * 5.0 * (1 - along**1.8) ** 0.9 * smoothstep(-0.35, 0.22, along) + 0.5
-        brush.fill(taper(rig.face(points * [side, 1], 2.0), widths), ink, 1.0 if brush.crisp else 0.95)
+        brush.fill(taper(rig.face(points, BROW_LIFT), widths), ink, 1.0 if brush.crisp else 0.95)
 
 
 def draw_nose(brush: Brush, rig: Rig, look: Look, tones: Tones) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import skia
 
 from . import background
-from .drawing import Box, draw_person, face_box, mouth_box, render
+from .drawing import Box, draw_person, face_box, framing, mouth_box, render
 from .look import Look
+from .marks import marks
 from .pose import Pose
 from .shapes import Brush
 
@@ -47,6 +48,15 @@ class Scene:
 
     def mouth_boxes(self, size: int = 256) -> tuple[Box, ...]:
         return tuple(self._placed(mouth_box(look), place, size) for place, look in enumerate(self._framed()))
+
+    def marks(self, poses: tuple[Pose, ...]) -> np.ndarray:
+        """Where each person's marks (model/world/marks.py) are in a picture of 256 pixels' side: people, marks, 2."""
+        if len(self.people) == 1:
+            frame = framing(self.people[0])
+            return marks(self.people[0], poses[0])[None] * frame.scale + [frame.right, frame.down]
+        middles = [[centre - 128 * SCALE, DOWN] for centre in CENTRES]
+        placed = zip(self.people, poses, middles, strict=True)
+        return np.stack([marks(look, pose) * SCALE + middle for look, pose, middle in placed])
 
     def _framed(self) -> tuple[Look, ...]:
         """Two share one camera: nobody is closer."""
