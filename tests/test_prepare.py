@@ -254,7 +254,7 @@ def test_the_command_makes_a_folder_and_says_where(preset, tmp_path, capsys):
     assert prepare.main([*arguments, *preset]) == 0
     told = capsys.readouterr()
     assert told.out.strip() == str(tmp_path / "my-ines")
-    assert "24.7 and 20 are needed" in told.err
+    assert "12 and 18 % are needed" in told.err
     assert load_character(tmp_path / "my-ines").title == "My Ines" and preset_of(tmp_path / "my-ines") == "embedded"
 
 
