@@ -34,7 +34,7 @@ class Lossless:
 
     decoder = vae
 
-    def encode(self, pictures):
+    def encode(self, pictures, still):
         return pictures, None
 
     def decode(self, latents, memories):

@@ -322,7 +322,9 @@ def test_training_can_begin_from_published_weights(autoencoder_recipe, audio_rec
     trained = {
         "vae": autoencoder.train(replace(autoencoder_recipe, out=published.with_name("vae"), **begun)),
         "audio": audio_encoder.train(replace(audio_recipe, out=published.with_name("audio"), **begun)),
-        "dit": transformer.train(replace(transformer_recipe, out=published.with_name("dit"), **begun), pools, held_out)[0],
+        "dit": transformer.train(
+            replace(transformer_recipe, out=published.with_name("dit"), **begun), autoencoder_of_tiny(), pools, held_out
+        )[0],
     }
     for name, part in parts.items():
         assert equal(part.state_dict(), trained[name].state_dict())
