@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from model.world.drawing import Box, framing
+from model.world.drawing import Box
 from model.world.pose import Pose, Rig
-from model.world.scene import CENTRES, DOWN, SCALE, Scene
+from model.world.scene import Scene
 
 HEAD = ("yaw", "pitch", "roll", "x", "y")
 MARGIN = 14  # around the box of a face, for its movements
@@ -54,15 +54,10 @@ class Place:
 
     @classmethod
     def of(cls, scene: Scene, person: int, size: int) -> "Place":
-        if len(scene.people) == 1:
-            frame = framing(scene.people[0])
-            scale, right, down = frame.scale, frame.right, frame.down
-        else:
-            scale, right, down = SCALE, CENTRES[person] - 128 * SCALE, DOWN
-        unit, margin = size / 256, MARGIN * size // 256
+        frame, unit, margin = scene.framings()[person], size / 256, MARGIN * size // 256
         left, top, end, bottom = scene.face_boxes(size)[person]
         box = max(0, left - margin), max(0, top - margin), min(size, end + margin), min(size, bottom + margin)
-        return cls(scale * unit, right * unit, down * unit, box)
+        return cls(frame.scale * unit, frame.right * unit, frame.down * unit, box)
 
     def whole(self, frames: np.ndarray) -> np.ndarray:
         """frames f h w 3 -> the surroundings of the face as they are, f pixels in 0 … 1."""

@@ -6,7 +6,7 @@ import numpy as np
 import skia
 
 from . import background
-from .drawing import Box, draw_person, face_box, framing, mouth_box, render
+from .drawing import Box, Framing, draw_person, face_box, framing, mouth_box, render
 from .look import Look
 from .marks import marks
 from .pose import Pose
@@ -34,10 +34,10 @@ class Scene:
         canvas = surface.getCanvas()
         canvas.drawImage(background.picture(self.people[0], size), 0, 0)
         canvas.scale(size / 256, size / 256)
-        for look, pose, centre in zip(self.people, poses, CENTRES, strict=True):
+        for look, pose, frame in zip(self.people, poses, self.framings(), strict=True):
             canvas.save()
-            canvas.translate(centre - 128 * SCALE, DOWN)
-            canvas.scale(SCALE, SCALE)
+            canvas.translate(frame.right, frame.down)
+            canvas.scale(frame.scale, frame.scale)
             draw_person(Brush(canvas, look.style), look, pose)
             canvas.restore()
         return np.ascontiguousarray(surface.toarray(colorType=skia.kRGBA_8888_ColorType)[:, :, :3])
@@ -51,12 +51,14 @@ class Scene:
 
     def marks(self, poses: tuple[Pose, ...]) -> np.ndarray:
         """Where each person's marks (model/world/marks.py) are in a picture of 256 pixels' side: people, marks, 2."""
+        placed = zip(self.people, poses, self.framings(), strict=True)
+        return np.stack([marks(look, pose) * frame.scale + [frame.right, frame.down] for look, pose, frame in placed])
+
+    def framings(self) -> tuple[Framing, ...]:
+        """Where each person's coordinates lie in the picture."""
         if len(self.people) == 1:
-            frame = framing(self.people[0])
-            return marks(self.people[0], poses[0])[None] * frame.scale + [frame.right, frame.down]
-        middles = [[centre - 128 * SCALE, DOWN] for centre in CENTRES]
-        placed = zip(self.people, poses, middles, strict=True)
-        return np.stack([marks(look, pose) * SCALE + middle for look, pose, middle in placed])
+            return (framing(self.people[0]),)
+        return tuple(Framing(SCALE, centre - 128 * SCALE, DOWN) for centre in CENTRES)
 
     def _framed(self) -> tuple[Look, ...]:
         """Two share one camera: nobody is closer."""
