@@ -1,5 +1,8 @@
 """Colours as eyes see them, and where in a picture to look for them."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -41,12 +44,43 @@ def test_lab_of_known_colours():
 
 def test_each_part_is_found_where_it_is_and_a_tint_of_it_alone_is_told():
     look, pose = Look(hair="bob"), Pose(yaw=0.5, roll=-0.3)
-    masks = colour.parts_of(lambda other: render(other, pose), look)
-    assert set(masks) == set(colour.PARTS)
+    parts = colour.parts_of(lambda other: render(other, pose), look)
+    assert [part.name for part in parts] == list(colour.PARTS)
     true, tinted = render(look, pose), render(Look(hair="bob", clothes_colour="#8f3f3f"), pose)
-    apart = {part: colour.difference(tinted, true, mask) for part, mask in masks.items()}
+    apart = {part.name: colour.difference(tinted, true, part) for part in parts}
     assert apart["clothes"] > 10 and max(apart[part] for part in ("skin", "hair", "eyes")) < 0.5
 
 
 def test_a_part_that_does_not_show_is_left_out():
-    assert "eyes" not in colour.parts_of(lambda other: render(other, Pose(blink=1.0)), Look())
+    shown = colour.parts_of(lambda other: render(other, Pose(blink=1.0)), Look())
+    assert "eyes" not in [part.name for part in shown]
+
+
+def eyes_of(look: Look) -> tuple[np.ndarray, colour.Part]:
+    parts = colour.parts_of(lambda other: render(other, Pose()), look)
+    return render(look, Pose()), next(part for part in parts if part.name == "eyes")
+
+
+def moved_and_softened(picture: np.ndarray) -> np.ndarray:
+    move = np.array([[1, 0, 1.3], [0, 1, -0.7]], np.float32)
+    return cv2.GaussianBlur(cv2.warpAffine(picture, move, picture.shape[1::-1]), (0, 0), 0.7)
+
+
+@pytest.mark.parametrize("species", ["person", "cat"])
+def test_irises_keep_their_colour_where_they_are_a_little_astray_and_softer(species):
+    true, eyes = eyes_of(Look(species=species, eye_colour="#7f9a4e"))
+    assert colour.difference(true, true, eyes) == 0
+    assert colour.difference(moved_and_softened(true), true, eyes) < 1
+    assert colour.difference_in_place(moved_and_softened(true), true, eyes) > 4
+
+
+@pytest.mark.parametrize("species", ["person", "cat"])
+@pytest.mark.parametrize("tint", ["#8f9a4e", "#7f7a4e", "#5f8da0", "#4a2f1d"])
+def test_irises_of_another_colour_are_told_wherever_they_are(species, tint):
+    """From a shade to another colour altogether, about as far apart as the colours themselves."""
+    look = Look(species=species, eye_colour="#7f9a4e")
+    (true, eyes), other = eyes_of(look), render(replace(look, eye_colour=tint), Pose())
+    apart = colour.difference(other, true, eyes)
+    assert colour.difference(moved_and_softened(other), true, eyes) == pytest.approx(apart, rel=0.02, abs=0.1)
+    named = [[int(hexed[i : i + 2], 16) for i in (1, 3, 5)] for hexed in (tint, look.eye_colour)]
+    assert apart == pytest.approx(colour.ciede2000(*colour.lab(np.array(named, np.uint8))), rel=0.25)

@@ -12,6 +12,7 @@ import torch
 
 from model.audio import SAMPLE_RATE, windows_of
 from model.evaluation import series
+from model.evaluation.colour import PARTS
 from model.evaluation.people import Sitters
 from model.evaluation.takes import MADE, PER_FRAME, TRUE, Stage, Take, measured, motion_of, pcm_of
 from model.train.sheets import decibels
@@ -63,9 +64,10 @@ def _minutes(stage: Stage, sitters: Sitters, pcm: np.ndarray, minutes: int, seed
 
 def _scores(take: Take) -> dict[str, float]:
     seen = take.seen[MADE]
+    colours = [apart for name, apart in seen.colours.items() if name in PARTS]
     return {
         "lips": series.correlation(seen.lips[:, 0], take.mouth[:, 0]),
-        "colour": float(np.mean(list(seen.colours.values()))) if seen.colours else float("nan"),
+        "colour": float(np.mean(colours)) if colours else float("nan"),
         "sharpness": seen.sharpness / take.seen[TRUE].sharpness,
         "picture": decibels(seen.error),
     }

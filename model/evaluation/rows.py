@@ -11,7 +11,7 @@ import numpy as np
 
 from model.evaluation import series
 from model.evaluation.colour import PARTS
-from model.evaluation.takes import JAW, MADE, PASSED, TRUE, Duet, Felt, Take
+from model.evaluation.takes import EYES_IN_PLACE, JAW, MADE, PASSED, TRUE, Duet, Felt, Take
 from model.train.sheets import decibels
 
 SIDES = (MADE, JAW, TRUE, PASSED)
@@ -273,6 +273,7 @@ def rows(sounds: Sequence[str]) -> list[Row]:
         Row("emotion recognised", emotion_seen(None), unit="%", **at_least(90, 97)),
         *(Row(f"emotion recognised: {emotion}", emotion_seen(emotion), unit="%") for emotion in EMOTIONS),
         *(Row(f"colour of {part}, Delta E", colour_difference(part), **at_most(3, 1.5)) for part in PARTS),
+        Row(f"colour of {EYES_IN_PLACE}, Delta E", colour_difference(EYES_IN_PLACE)),
         Row("sharpness against the true picture", sharpness, unit="%", **at_least(85, 95)),
         Row("picture against the true one", picture_db, unit="dB", **at_least(28, 32)),
         Row("blinks a minute", blinks_a_minute, reach=(8, 25), goal=(8, 25)),

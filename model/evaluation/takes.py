@@ -28,8 +28,9 @@ from model.world.look import Look
 MADE, TRUE, PASSED, JAW = "generated", "true pictures", "true, through the autoencoder", "loudness only"
 PER_FRAME = 4  # moments of a mouth track in a frame
 STRIP, STRIP_EVERY = 10, 4
-COLOUR_FRAMES = 5  # of each take
+COLOUR_EVERY = 40  # frames with open eyes, one whose colours are measured
 OPEN_EYES = 0.1  # blinks below that
+EYES_IN_PLACE = "eyes, the same pixels"
 _LIP_PHONES = [PHONE_ID[name] for name in CLOSED]
 
 
@@ -119,36 +120,38 @@ def measured(stage: Stage, sitters: Sitters, clip: Clip, frames: np.ndarray, mot
     phones = clip.phones[: PER_FRAME * len(mouth)].reshape(-1, PER_FRAME)
     true = pictures.film(sitters.scene, motion, mouth[None], [pictures.NEUTRAL], stage.size)
     passed = through(stage.generator, sitters, true)
-    masks = _masks(sitters, motion, mouth, stage.size)
+    parts = _parts(sitters, motion, mouth, stage.size)
     start = int(np.argmax(phones[:, 0] > 0))
     strip = slice(start, start + STRIP * STRIP_EVERY, STRIP_EVERY)
     sides = ((MADE, frames), (TRUE, true), (PASSED, passed))
     return Take(
         sitters, sound, mouth, level, (phones > 0).mean(1) > 0.5, np.isin(phones, _LIP_PHONES),
-        {name: _seen(stage, sitters, side, true, masks) for name, side in sides} | {JAW: Seen(stage.jaw.lips(level))},
+        {name: _seen(stage, sitters, side, true, parts) for name, side in sides} | {JAW: Seen(stage.jaw.lips(level))},
         (frames[strip].copy(), true[strip].copy()),
     )  # fmt: skip
 
 
 def _seen(
-    stage: Stage, sitters: Sitters, frames: np.ndarray, true: np.ndarray, masks: dict[int, dict[str, np.ndarray]]
+    stage: Stage, sitters: Sitters, frames: np.ndarray, true: np.ndarray, parts: dict[int, list[colour.Part]]
 ) -> Seen:
     reading = stage.readers.read(sitters, frames)
-    colours: dict[str, list[float]] = {part: [] for part in colour.PARTS}
-    for frame, parts in masks.items():
-        for part, mask in parts.items():
-            colours[part].append(colour.difference(frames[frame], true[frame], mask))
+    colours: dict[str, list[float]] = {name: [] for name in (*colour.PARTS, EYES_IN_PLACE)}
+    for frame, shown in parts.items():
+        for part in shown:
+            colours[part.name].append(colour.difference(frames[frame], true[frame], part))
+            if part.name == "eyes":
+                colours[EYES_IN_PLACE].append(colour.difference_in_place(frames[frame], true[frame], part))
     error = np.mean([np.square((a.astype(np.float32) - b) / 255).mean() for a, b in zip(frames, true, strict=True)])
     return Seen(
         reading.lips, reading.blink, reading.head[:, :3], float(error), sharpness(frames[::5]),
-        {part: float(np.mean(values)) for part, values in colours.items() if values},
+        {name: float(np.mean(values)) for name, values in colours.items() if values},
     )  # fmt: skip
 
 
-def _masks(sitters: Sitters, motion: Motion, mouth: np.ndarray, size: int) -> dict[int, dict[str, np.ndarray]]:
+def _parts(sitters: Sitters, motion: Motion, mouth: np.ndarray, size: int) -> dict[int, list[colour.Part]]:
     """For some frames with open eyes: where the parts of the person are."""
     awake = np.flatnonzero(motion.blink < OPEN_EYES)
-    chosen = awake[np.linspace(0, len(awake) - 1, COLOUR_FRAMES).astype(int)] if len(awake) else []
+    chosen = awake[np.linspace(0, len(awake) - 1, max(1, len(motion.blink) // COLOUR_EVERY)).astype(int)] if len(awake) else []
 
     def drawn(frame: int) -> Callable[[Look], np.ndarray]:
         poses = poses_at(motion, mouth[None], [pictures.NEUTRAL], frame)
