@@ -19,6 +19,7 @@ STAGES = {
     "autoencoder": "autoencoder",
     "audio_encoder": "audio_encoder",
     "clips": "clips",
+    "onlooker": "onlooker",
     "transformer": "transformer",
     "publish": "publish",
 }

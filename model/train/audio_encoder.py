@@ -40,6 +40,7 @@ SCORED = 96  # clips of unseen voices
 class Recipe:
     out: Path
     init: str  # published weights to begin from; empty: a fresh network. What reads the mouth off it is always fresh
+    reader_only: bool  # the encoder stays; only what reads the mouth off it is learned, in a tenth of the steps
     speech: Path
     speech_test: Path
     steps: int
@@ -83,6 +84,7 @@ def train(recipe: Recipe) -> AudioEncoder:
     run = Run(recipe, speech_s=windows.corpus.duration_s)
     parts = {"encoder": encoder, "reader": reader, "optimiser": optimiser}
     run.resume(**parts)
+    encoder.requires_grad_(not recipe.reader_only)
     # Only positions that have their whole look-ahead inside the window and enough past to understand.
     heard = slice(config.positions * 2 // 5, config.positions - config.lookahead_samples // 320)
     weight = torch.ones(heard.stop - heard.start, device=recipe.device)

@@ -151,6 +151,13 @@ def _encode(vae: TinyVAE, frames: torch.Tensor, still: torch.Tensor) -> torch.Te
     return latents[0].half().contiguous()
 
 
+def strengths(clip: dict[str, torch.Tensor]) -> torch.Tensor:
+    """How strong both emotions of each person are to be in each latent frame, n 2 t; the face takes its time to change."""
+    frames, per_latent = clip["latents"].shape[0], EMBEDDED.dit.frames_per_latent
+    changed = (torch.arange(frames) * per_latent + per_latent > clip["changes_at"][:, None]).float()
+    return clip["intensity"][:, :, None] * torch.stack((1 - changed, changed), 1)
+
+
 def decoded(vae: TinyVAE, latents: torch.Tensor, reference: torch.Tensor, still: torch.Tensor) -> np.ndarray:
     """Latents t c h w -> pictures f h w 3; the resting picture h w 3 and its latents c h w are for a decoder that carries
     it along."""

@@ -1,5 +1,6 @@
 """Moving pictures from the drawn world: who, how heads move, what mouths do, what is felt. Knows nothing of networks."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,12 +10,13 @@ from model.motion import Motion, idle_motion
 from model.train.visemes import CHANNELS, minimum_jerk
 from model.world.cast import CHARACTERS
 from model.world.emotion import EMOTIONS, felt
-from model.world.look import Look
+from model.world.look import SPECIES, STYLES, Look
 from model.world.pose import Pose
 from model.world.scene import Scene
 
 FPS = 25
 CHANGE_S = 0.4  # from one emotion to another
+EVEN_SHARE = 0.7  # of the strangers, those of any style and species as likely as of another; dice throw few inked foxes
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ def choose_look(rng: np.random.Generator, shipped_share: float) -> Look:
     """One of the shipped characters or a stranger."""
     if rng.random() < shipped_share:
         return list(CHARACTERS.values())[rng.integers(len(CHARACTERS))]
-    return Look.random(rng)
+    if rng.random() >= EVEN_SHARE:
+        return Look.random(rng)
+    style, species = STYLES[rng.integers(len(STYLES))], SPECIES[rng.integers(len(SPECIES))]
+    thrown = (Look.random(rng) for _ in itertools.count())
+    return replace(next(look for look in thrown if look.species == species), style=style)
 
 
 def choose_scene(rng: np.random.Generator, shipped_share: float, pair_share: float) -> Scene:

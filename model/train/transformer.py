@@ -7,7 +7,8 @@ they are in the stream, or not. The network predicts how the clean frame differs
 part of the steps the clean past is what the stream itself has shown, rolled out again and again as the network learns,
 because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
 
-Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too.
+Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too; and an
+onlooker is asked what he sees of everybody's mouth, eyes, head and mood (model/train/onlooker.py).
 """
 
 import logging
@@ -35,8 +36,9 @@ from model.text import no_text
 from model.tiny_vae import TinyVAE
 from model.train.augment import SPEECH_RMS, augment
 from model.train.autoencoder import picture_loss
-from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprint, load_vae, save_whole
+from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprint, load_vae, save_whole, strengths
 from model.train.muon import muon_with_adam
+from model.train.onlooker import Onlooker, load_onlooker
 from model.train.recipe import from_command_line
 from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate, trained
@@ -45,6 +47,8 @@ from model.train.warm import warm_start
 
 MOUTH_WEIGHT, EYES_WEIGHT = 14.0, 8.0  # beside the rest of the face: there people look
 PICTURE_WEIGHT = 0.5  # of the loss of pictures beside that of latents
+IMPRESSION_WEIGHT = 0.1  # of what an onlooker sees otherwise
+SEEN_ALIKE = 0.3  # differences of an impression below that count by their squares
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
 EDGES = (
     "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
@@ -68,6 +72,7 @@ class Recipe:
     clips: Path
     audio_encoder: Path
     autoencoder: Path
+    onlooker: Path
     held_out: int  # clips kept out of training, for the scores
     variants: int  # ways in which each clip's sound is heard
     steps: int
@@ -92,6 +97,7 @@ class Batch:
     pose: Tensor
     prompts: Tensor  # b n f positions states channels
     face_mask: Tensor  # b n 1 h w
+    boxes: Tensor  # b n 4, shares of the picture
     feelings: Feelings
     weight: Tensor  # b h w of each latent cell in the loss
     still: Tensor  # b H W 3 uint8, the pictures of the references
@@ -106,8 +112,8 @@ class Clips:
     """All clips of so many people in memory, with the sound of each person heard in several ways."""
 
     def __init__(self, clips: list[dict[str, Tensor]], states: list[Tensor], silence: Tensor, emotions: Tensor) -> None:
-        names = ("latents", "reference", "still", "exp", "pose", "emotion")
-        self.latents, self.reference, self.still, self.exp, self.pose, self.emotion = (
+        names = ("latents", "reference", "still", "exp", "pose", "emotion", "face_box")
+        self.latents, self.reference, self.still, self.exp, self.pose, self.emotion, self.boxes = (
             torch.stack([clip[name] for clip in clips]) for name in names
         )
         rows, columns = EMBEDDED.latent_size
@@ -186,7 +192,7 @@ class Clips:
         latents = part(self.latents)
         return Batch(
             latents, torch.where(own, part(self.shown), latents), self.reference[clip].float(), part(self.exp),
-            part(self.pose), _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None],
+            part(self.pose), _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None], self.boxes[clip],
             Feelings(self.emotions[shown, stranger].float(), strength), self.weight[clip], self.still[clip],
         )  # fmt: skip
 
@@ -195,13 +201,6 @@ class Clips:
         batch.latents[row, :frames] = batch.past[row, :frames] = batch.reference[row]
         batch.exp[row, :frames], batch.pose[row, :frames] = MOTION_CENTRE, MOTION_CENTRE
         batch.prompts.unflatten(2, (batch.latents.shape[1], -1))[row, :, :frames] = self.silence.float()
-
-
-def strengths(clip: dict[str, Tensor]) -> Tensor:
-    """How strong both emotions of each person are to be in each latent frame, n 2 t; the face takes its time to change."""
-    frames, per_latent = clip["latents"].shape[0], EMBEDDED.dit.frames_per_latent
-    changed = (torch.arange(frames) * per_latent + per_latent > clip["changes_at"][:, None]).float()
-    return clip["intensity"][:, :, None] * torch.stack((1 - changed, changed), 1)
 
 
 @torch.no_grad()
@@ -352,7 +351,21 @@ def picture_error(vae: TinyVAE, predicted: Tensor, batch: Batch, rows: int) -> T
     return picture_loss(seen.float(), shown.float(), weight)
 
 
-def train(recipe: Recipe, vae: TinyVAE, pools: list[Clips], held_out: list[Clips]) -> tuple[DiT, Run]:
+def impression_error(onlooker: Onlooker, predicted: Tensor, batch: Batch, target: Tensor) -> Tensor:
+    """How differently an onlooker sees everybody in the frames `target` b t as they were made and as they are."""
+    (row, frame), people = target.nonzero(as_tuple=True), batch.boxes.shape[1]
+    boxes = batch.boxes[row].flatten(0, 1)
+    row, frame = (place.repeat_interleave(people) for place in (row, frame))
+    with torch.autocast(predicted.device.type, torch.bfloat16):
+        with torch.no_grad():
+            true = onlooker(batch.latents[row, frame], batch.reference[row], boxes)
+        seen = onlooker(predicted[row, frame], batch.reference[row], boxes)
+    return F.smooth_l1_loss(seen.float(), true.float(), beta=SEEN_ALIKE)
+
+
+def train(
+    recipe: Recipe, vae: TinyVAE, onlooker: Onlooker, pools: list[Clips], held_out: list[Clips]
+) -> tuple[DiT, Run]:
     """Learns from the pools; notes the errors of films of those held out whenever it saves."""
     torch.manual_seed(recipe.seed)
     dit = DiT(EMBEDDED.dit)
@@ -360,6 +373,7 @@ def train(recipe: Recipe, vae: TinyVAE, pools: list[Clips], held_out: list[Clips
     warm_start(dit, "dit", recipe.init)
     dit.to(recipe.device)
     vae.to(recipe.device).requires_grad_(False)
+    onlooker.to(recipe.device)
     optimiser = muon_with_adam(dit, lr=recipe.peak, adam_share=0.08, edges=EDGES)
     run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools), fingerprint=_fingerprint(pools))
     parts = {"dit": dit, "optimiser": optimiser} | {f"pool_{number}": pool for number, pool in enumerate(pools)}
@@ -381,14 +395,16 @@ def train(recipe: Recipe, vae: TinyVAE, pools: list[Clips], held_out: list[Clips
         per_frame = distance(predicted, batch).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
         loss = (per_frame * weight).sum() / weight.sum()
-        pictures = picture_error(vae, predicted, batch, recipe.looked_at)
+        pictures = picture_error(vae, predicted, batch, recipe.looked_at) if recipe.looked_at else loss.new_zeros(())
+        impression = impression_error(onlooker, predicted, batch, target)
         optimiser.zero_grad()
-        (loss + PICTURE_WEIGHT * pictures).backward()
+        (loss + PICTURE_WEIGHT * pictures + IMPRESSION_WEIGHT * impression).backward()
         torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
         optimiser.step()
         pure = (sigma == 1) & target
         from_noise = per_frame.detach()[pure].mean().item() if pure.any() else 0.0
-        if run.record(parts, loss=loss.item(), from_noise=from_noise, pictures=pictures.item()) and not run.finished:
+        errors = {"from_noise": from_noise, "pictures": pictures.item(), "impression": impression.item()}
+        if run.record(parts, loss=loss.item(), **errors) and not run.finished:
             run.note({name: error for *_, errors in films_of(dit, held_out, recipe.seed) for name, error in errors.items()})
     return dit, run
 
@@ -455,7 +471,7 @@ def main() -> None:
     torch.set_num_threads(recipe.threads)
     encoder, vae = load_encoder(recipe.audio_encoder), load_vae(recipe.autoencoder)
     pools, held_out = load_clips(recipe.clips, encoder, recipe.variants, recipe.seed, recipe.held_out)
-    dit, run = train(recipe, vae, pools, held_out)
+    dit, run = train(recipe, vae, load_onlooker(recipe.onlooker), pools, held_out)
     run.report(score(dit, vae, held_out, recipe.out, recipe.seed))
 
 
