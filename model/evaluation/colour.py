@@ -38,7 +38,7 @@ class Part:
 
     @property
     def inside(self) -> np.ndarray:
-        """The edges of a part are mixed with what is beside it, so without them. An iris is a ring of few pixels, all edge."""
+        """Without the edges, which are mixed with what is beside them. An iris is a ring of few pixels, all edge."""
         if self.name == "eyes":
             return self.mask
         return cv2.erode(self.mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=2).astype(bool)
@@ -71,11 +71,10 @@ def difference_in_place(frame: np.ndarray, true: np.ndarray, part: Part) -> floa
 def iris_difference(frame: np.ndarray, true: np.ndarray, part: Part) -> float:
     """Delta E between the colours of irises, wherever and however sharp they are.
 
-    The frame is taken for the true picture, moved and softened a little, with another colour on the share of each pixel that
-    is iris; move, softness and colour are those that explain it best, by least squares."""
-    rows, columns = (np.flatnonzero(part.mask.any(axis)) for axis in (1, 0))
-    reach = round(AROUND + ASTRAY)
-    window = slice(max(0, rows[0] - reach), rows[-1] + reach + 1), slice(max(0, columns[0] - reach), columns[-1] + reach + 1)
+    The frame is taken for the true picture, moved and softened a little, with another colour on the share of each pixel
+    that is iris; move, softness and colour are those that explain it best, by least squares."""
+    found, reach = (np.flatnonzero(part.mask.any(axis)) for axis in (1, 0)), round(AROUND + ASTRAY)
+    window = tuple(slice(max(0, at[0] - reach), at[-1] + reach + 1) for at in found)
     seen = frame[window].astype(np.float32)
     model = np.dstack((true[window], 255 * part.share[window])).astype(np.float32)
     near = cv2.dilate(part.mask[window].astype(np.uint8), np.ones((2 * AROUND + 1,) * 2, np.uint8)).astype(np.float32)

@@ -151,7 +151,8 @@ def _seen(
 def _parts(sitters: Sitters, motion: Motion, mouth: np.ndarray, size: int) -> dict[int, list[colour.Part]]:
     """For some frames with open eyes: where the parts of the person are."""
     awake = np.flatnonzero(motion.blink < OPEN_EYES)
-    chosen = awake[np.linspace(0, len(awake) - 1, max(1, len(motion.blink) // COLOUR_EVERY)).astype(int)] if len(awake) else []
+    count = min(len(awake), max(1, len(motion.blink) // COLOUR_EVERY))
+    chosen = awake[np.linspace(0, len(awake) - 1, count).astype(int)]
 
     def drawn(frame: int) -> Callable[[Look], np.ndarray]:
         poses = poses_at(motion, mouth[None], [pictures.NEUTRAL], frame)
