@@ -13,8 +13,9 @@ from torch import nn
 
 from model.audio import AudioEncoder
 from model.dit import DiT
+from model.motion import MOTION_CENTRE
 from model.tiny_vae import TinyVAE, TinyVAEConfig
-from model.train import audio_encoder, autoencoder, clips, lips, transformer
+from model.train import audio_encoder, autoencoder, clips, lips, onlooker, transformer
 from model.train.augment import AugmentConfig
 from model.train.run import Run
 from model.train.speech import Clip
@@ -147,7 +148,20 @@ def audio_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(audio_encoder, "EMBEDDED", TINY)
     monkeypatch.setattr(audio_encoder, "Corpus", Noise)
     monkeypatch.setattr(audio_encoder, "SCORED", 4)
-    return audio_encoder.Recipe(out=tmp_path, speech=tmp_path, speech_test=tmp_path, clips=2, **TRAINED)
+    return audio_encoder.Recipe(
+        out=tmp_path, reader_only=False, speech=tmp_path, speech_test=tmp_path, clips=2, **TRAINED
+    )  # fmt: skip
+
+
+def test_a_reader_can_be_taught_alone(audio_recipe, tmp_path):
+    torch.manual_seed(10)
+    encoder = AudioEncoder(TINY.audio)
+    save_parts(tmp_path / "published.safetensors", {"audio": encoder}, torch.float32)
+    alone = replace(audio_recipe, out=tmp_path / "alone", reader_only=True, init=str(tmp_path / "published.safetensors"))
+    assert equal(audio_encoder.train(alone).state_dict(), encoder.state_dict())
+    rows = list(csv.DictReader((alone.out / "curves.csv").open()))
+    saved = torch.load(alone.out / "checkpoint.pt", weights_only=True)["reader"]
+    assert rows and not torch.equal(saved["mouth.weight"], lips.Reader(TINY.audio.channels).mouth.weight)
 
 
 def test_a_killed_audio_encoder_ends_as_one_that_was_not(audio_recipe, monkeypatch):
@@ -211,6 +225,40 @@ def test_a_folder_of_clips_refuses_others(clips_recipe):
         clips.make(replace(clips_recipe, pairs=0.1))
 
 
+# --- onlooker --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def onlooker_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(onlooker, "EMBEDDED", TINY)
+    save_random_clips(tmp_path, 5)
+    trained = {name: value for name, value in TRAINED.items() if name != "init"}
+    return onlooker.Recipe(out=tmp_path, clips=tmp_path, held_out=2, batch=4, **trained)
+
+
+def test_a_killed_onlooker_ends_as_one_that_was_not(onlooker_recipe, monkeypatch):
+    assert_killed_equals_straight(onlooker.train, onlooker_recipe, monkeypatch)
+
+
+def test_what_a_clip_shows_is_told_for_each_person(onlooker_recipe):
+    clip = load_file(onlooker_recipe.clips / "00001.safetensors")  # two people, from neutral to the second of all
+    shown = onlooker.shown(clip)
+    left, right = (dict(zip(onlooker.SEEN, person.unbind(-1), strict=True)) for person in shown)
+    assert torch.equal(left["open first"], clip["mouth"][0, ::2, 0])
+    assert torch.equal(left["open last"], clip["mouth"][0, 1::2, 0])
+    assert torch.allclose(left["yaw"], clip["pose"][:, 0] - MOTION_CENTRE) and torch.equal(right["yaw"], -left["yaw"])
+    assert torch.equal(right["pitch"], left["pitch"])
+    assert [name for name in clips.EMOTION_NAMES[1:] if left[name].any()] == [clips.EMOTION_NAMES[2]]
+
+
+def test_a_face_is_read_where_its_box_is():
+    across = torch.arange(16.0).expand(1, 1, 16, 16) + 0.5  # each cell says how far to the right its middle is
+    seen = onlooker.at_face(across, torch.tensor([[0.25, 0.25, 0.75, 0.75]]))
+    margin = onlooker.MARGIN * 8
+    step = (8 + 2 * margin) / onlooker.SIDE
+    assert torch.allclose(seen[0, 0, 3], 4 - margin + step * (torch.arange(float(onlooker.SIDE)) + 0.5))
+
+
 # --- transformer -----------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +273,7 @@ def save_random_clips(folder: Path, count: int) -> None:
             "latents": torch.randn(frames // 2, 4, 4, 4).half(),
             "reference": torch.randn(4, 4, 4).half(),
             "still": torch.randint(256, (32, 32, 3), dtype=torch.uint8),
+            "mouth": torch.rand(people, frames, 4),
             "exp": torch.randn(frames // 2, 4),
             "pose": torch.randn(frames // 2, 4),
             "pcm": torch.randint(-9000, 9000, (people, samples), dtype=torch.int16),
@@ -244,8 +293,8 @@ def transformer_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(transformer, "ROLL_EVERY", 2)
     save_random_clips(tmp_path, 7)
     return transformer.Recipe(
-        out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, held_out=2, variants=2, batch=2,
-        looked_at=1, own_past_from=0.2, **TRAINED,
+        out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, onlooker=tmp_path, held_out=2,
+        variants=2, batch=2, looked_at=1, own_past_from=0.2, **TRAINED,
     )  # fmt: skip
 
 
@@ -260,10 +309,15 @@ def autoencoder_of_tiny() -> TinyVAE:
     return TinyVAE(TINY.vae)
 
 
+def onlooker_of_tiny() -> onlooker.Onlooker:
+    torch.manual_seed(12)
+    return onlooker.Onlooker(TINY.vae.latent_channels).requires_grad_(False)
+
+
 def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
     def train(recipe: transformer.Recipe) -> DiT:
         pools, held_out = load(recipe)
-        dit, _ = transformer.train(recipe, autoencoder_of_tiny(), pools, held_out)
+        dit, _ = transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out)
         assert any(pool.rolled for pool in pools)
         return dit
 
@@ -272,13 +326,32 @@ def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monke
     assert int(noted["step"]) == SAVED_AT and float(noted["one person: error of a film, half-way"]) > 0
 
 
+def test_no_pictures_need_be_looked_at(transformer_recipe):
+    pools, held_out = load(transformer_recipe)
+    recipe = replace(transformer_recipe, looked_at=0)
+    transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out)
+    (row,) = csv.DictReader((recipe.out / "curves.csv").open())
+    assert float(row["pictures"]) == 0 < float(row["loss"]) and float(row["impression"]) > 0
+
+
+def test_an_onlooker_judges_the_frames_that_were_to_be_made(transformer_recipe):
+    (_, pool), _ = load(transformer_recipe)
+    batch = pool.batch(np.random.default_rng(1), 2, 3)
+    target = torch.tensor([[False, True, False], [False, False, True]])
+    made = batch.latents.clone()
+    made[~target] += 1
+    assert transformer.impression_error(onlooker_of_tiny(), made, batch, target) == 0
+    made[0, 1] += 1
+    assert transformer.impression_error(onlooker_of_tiny(), made, batch, target) > 0
+
+
 def test_a_transformer_refuses_to_go_on_with_clips_that_were_made_anew(transformer_recipe):
     recipe = replace(transformer_recipe, steps=1)
     pools, _ = load(recipe)
-    transformer.train(recipe, autoencoder_of_tiny(), pools, [])
+    transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, [])
     pools[0].latents[0] += 1
     with pytest.raises(ValueError, match="was begun with fingerprint"):
-        transformer.train(recipe, autoencoder_of_tiny(), pools, [])
+        transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, [])
 
 
 def test_clips_kept_out_of_training_are_scored(transformer_recipe):
@@ -323,7 +396,8 @@ def test_training_can_begin_from_published_weights(autoencoder_recipe, audio_rec
         "vae": autoencoder.train(replace(autoencoder_recipe, out=published.with_name("vae"), **begun)),
         "audio": audio_encoder.train(replace(audio_recipe, out=published.with_name("audio"), **begun)),
         "dit": transformer.train(
-            replace(transformer_recipe, out=published.with_name("dit"), **begun), autoencoder_of_tiny(), pools, held_out
+            replace(transformer_recipe, out=published.with_name("dit"), **begun),
+            autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out,
         )[0],
     }
     for name, part in parts.items():

@@ -84,7 +84,8 @@ def train(recipe: Recipe) -> AudioEncoder:
     run = Run(recipe, speech_s=windows.corpus.duration_s)
     parts = {"encoder": encoder, "reader": reader, "optimiser": optimiser}
     run.resume(**parts)
-    encoder.requires_grad_(not recipe.reader_only)
+    if recipe.reader_only:
+        encoder.requires_grad_(False)
     # Only positions that have their whole look-ahead inside the window and enough past to understand.
     heard = slice(config.positions * 2 // 5, config.positions - config.lookahead_samples // 320)
     weight = torch.ones(heard.stop - heard.start, device=recipe.device)

@@ -28,7 +28,7 @@ from model.world.marks import IRIS_MARKS, IRISES, MARKS
 from model.world.pose import Pose
 
 LATENTS_PER_CLIP = 3
-FACE_WEIGHT, EYES_WEIGHT, IRIS_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 10.0, 4.0
+FACE_WEIGHT, EYES_WEIGHT, IRIS_WEIGHT, MOUTH_WEIGHT = 2.0, 4.0, 10.0, 6.0
 FLOW_WEIGHT = 0.1  # of a pixel by which a mark of a face is carried astray
 SIZE = 256
 CELL = EMBEDDED.vae.spatial_factor

@@ -146,14 +146,15 @@ def train(recipe: Recipe) -> Onlooker:
 
 @torch.inference_mode()
 def score(onlooker: Onlooker, unseen: Frames) -> dict[str, float]:
-    """Correlation of what is said with what is shown, in clips that nothing was learned from."""
+    """Correlation of what is said with what is shown, in clips that nothing was learned from; nan for what never shows."""
     people, frames = unseen.answers.shape[:2]
     device, said = next(onlooker.parameters()).device, []
     for person in range(people):
         latents, reference, boxes, _ = unseen.some(torch.full((frames,), person), torch.arange(frames))
         said.append(onlooker(latents.to(device), reference.to(device), boxes.to(device)).cpu())
     said, true = torch.stack(said).flatten(0, 1).numpy(), unseen.answers.flatten(0, 1).numpy()
-    return {f"{name}, correlation": float(np.corrcoef(said[:, i], true[:, i])[0, 1]) for i, name in enumerate(SEEN)}
+    with np.errstate(invalid="ignore"):
+        return {f"{name}, correlation": float(np.corrcoef(said[:, i], true[:, i])[0, 1]) for i, name in enumerate(SEEN)}
 
 
 def load_onlooker(checkpoint: Path) -> Onlooker:
