@@ -8,7 +8,7 @@ part of the steps the clean past is what the stream itself has shown, rolled out
 because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
 
 Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too; and an
-onlooker is asked what he sees of everybody's mouth, eyes, head and mood (model/train/onlooker.py).
+onlooker is asked what it sees of everybody's mouth, eyes, head and mood (model/train/onlooker.py).
 """
 
 import logging
