@@ -20,6 +20,7 @@ from model.audio import SAMPLE_RATE, AudioConfig, AudioEncoder
 from model.presets import EMBEDDED
 from model.train.lips import SHUT_BELOW, Reader, chunk_positions, decided, per_frame
 from model.train.muon import muon_with_adam
+from model.train.precision import mixed
 from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate
 from model.train.speech import Corpus, cut_off
@@ -98,7 +99,7 @@ def train(recipe: Recipe) -> AudioEncoder:
         optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
         pcm, mouth, phones = (x.flatten(0, 1).to(recipe.device) for x in next(batches))
         mel = another_tract(encoder.log_mel(pcm), rng)
-        with torch.autocast(pcm.device.type, torch.bfloat16):
+        with mixed(pcm.device.type):
             lips, shut, spoken = (x.float() for x in reader(encoder.of_mel(mel)[:, heard, -1]))
         true, said = mouth[:, heard], phones[:, heard]
         lip_loss = (F.huber_loss(lips, true, delta=LIP_DELTA, reduction="none").mean(-1) * weight).mean() / LIP_DELTA

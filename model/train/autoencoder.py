@@ -20,6 +20,7 @@ from model.presets import EMBEDDED
 from model.tiny_vae import MemBlock, TinyVAE
 from model.train.muon import muon_with_adam
 from model.train.pictures import NEUTRAL, choose_feeling, choose_scene, film, poses_at, random_motion, random_mouth
+from model.train.precision import mixed
 from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate
 from model.train.sheets import pictures_of, psnr, save_sheet, sharpness
@@ -238,7 +239,7 @@ def train(recipe: Recipe) -> TinyVAE:
         still = piece.at_rest()
         # At first it would drown the latents.
         noise = NOISE * min(1.0, 10 * run.progress) * torch.rand(len(piece.true), 1, 1, 1, 1, device=piece.true.device)
-        with torch.autocast(piece.true.device.type, torch.bfloat16):
+        with mixed(piece.true.device.type):
             with torch.no_grad():
                 at_rest, _ = vae.encode(still[:, None].expand(-1, 2 * per_latent, -1, -1, -1))
             latents, _ = vae.encode(piece.true, still=still)

@@ -25,6 +25,7 @@ from model.tiny_vae import TinyVAE
 from model.train.augment import SPEED_ONLY
 from model.train.lips import Lips
 from model.train.pictures import FPS, NEUTRAL, choose_feeling, choose_scene, film, random_motion
+from model.train.precision import mixed
 from model.train.recipe import from_command_line
 from model.train.run import trained
 from model.train.scores import write_scores
@@ -146,7 +147,7 @@ def reference_latents(vae: TinyVAE, still: torch.Tensor) -> torch.Tensor:
 
 def _encode(vae: TinyVAE, frames: torch.Tensor, still: torch.Tensor) -> torch.Tensor:
     frames, still = (pictures.movedim(-1, -3)[None].float() / 255 for pictures in (frames, still))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed("cpu"):
         latents, _ = vae.encode(frames, still=still)
     return latents[0].half().contiguous()
 

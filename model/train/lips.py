@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.audio import AudioConfig, AudioEncoder, windows_of
 from model.presets import EMBEDDED
 from model.train.phones import PHONES
+from model.train.precision import mixed
 from model.train.run import trained
 from model.train.visemes import CHANNELS
 
@@ -54,7 +55,7 @@ class Lips(nn.Module):
         """Sound n -> mouth of every frame of its chunks, f 4, as the stream hears it."""
         config = self.encoder.config
         windows = windows_of(torch.from_numpy(pcm_16k.astype(np.float32))[None], config)[0]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed("cpu"):
             mouth, shut, _ = self.reader(self.encoder(windows)[:, chunk_positions(config), -1])
         return decided(per_frame(mouth.float(), config), per_frame(shut.float(), config)).flatten(0, 1).numpy()
 

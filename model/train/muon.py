@@ -7,6 +7,8 @@ Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks"
 import torch
 from torch import Tensor, nn
 
+from model.train.precision import quick_type
+
 # Coefficients of the quintic iteration that pushes all singular values towards one, from the source above.
 A, B, C = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
@@ -36,7 +38,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest (semi-)orthogonal matrix, roughly."""
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = (x / (x.norm() + 1e-7)).bfloat16()
+    x = (x / (x.norm() + 1e-7)).to(quick_type(x.device.type))
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = A * x + (B * gram + C * gram @ gram) @ x

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from model.motion import MOTION_CENTRE
 from model.presets import EMBEDDED
 from model.train.clips import EMOTION_NAMES, strengths
+from model.train.precision import mixed
 from model.train.recipe import from_command_line
 from model.train.run import Run, learning_rate, trained
 from model.train.visemes import CHANNELS
@@ -131,7 +132,7 @@ def train(recipe: Recipe) -> Onlooker:
         places = (torch.from_numpy(rng.integers(count, size=recipe.batch)) for count in (people, frames))
         latents, reference, boxes, answers = (x.to(recipe.device) for x in known.some(*places))
         noise = NOISE * torch.rand(len(latents), 1, 1, 1, device=latents.device)
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with mixed(latents.device.type):
             said = onlooker(latents + noise * torch.randn_like(latents), reference, boxes).float()
         wanted = (answers - middle.to(said)) / spread.to(said)
         loss = F.smooth_l1_loss(said, wanted, beta=0.3)

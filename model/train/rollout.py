@@ -12,6 +12,7 @@ from torch import Tensor
 from model.attention import CachedStream
 from model.cache import KVCache
 from model.dit import Conditions, DiT
+from model.train.precision import quick_type
 
 
 @torch.no_grad()
@@ -19,12 +20,13 @@ def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
     """Films b t c h w that begin with the window's worth of the given latents, and one frame more, and go on alone.
 
     `on` has everything per frame, as for the forward pass; its timesteps are not read."""
-    dit = copy.deepcopy(dit).bfloat16().eval()
+    kind = quick_type(latents.device.type)
+    dit = copy.deepcopy(dit).to(kind).eval()
     config, window = dit.config, dit.config.causal_window
     batch, frames = latents.shape[:2]
-    x = latents.transpose(1, 2).bfloat16()
-    sound, mask = dit.audio_tokens(on.audio_prompts.bfloat16()), dit.token_mask(on.face_mask, x)
-    on = _narrow(on)
+    x = latents.transpose(1, 2).to(kind)
+    sound, mask = dit.audio_tokens(on.audio_prompts.to(kind)), dit.token_mask(on.face_mask, x)
+    on = _narrow(on, kind)
     reference = on.ref_latents
     rows, columns = dit.grid(x)
     table = dit.rope(torch.arange(window + 1), rows, columns, x.device)
@@ -32,7 +34,7 @@ def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
 
     def see(x: Tensor, at: slice, sigmas: list[float], places: slice, remember: int) -> Tensor:
         now = replace(
-            on, timestep=torch.tensor(sigmas, device=x.device).mul(1000).bfloat16().expand(batch, -1),
+            on, timestep=torch.tensor(sigmas, device=x.device).mul(1000).to(kind).expand(batch, -1),
             motion_exp=on.motion_exp[:, at], motion_pose=on.motion_pose[:, at],
             feelings=replace(on.feelings, strength=on.feelings.strength[..., at]),
         )  # fmt: skip
@@ -56,9 +58,9 @@ def roll_out(dit: DiT, latents: Tensor, on: Conditions) -> Tensor:
     return torch.cat(made, 2).transpose(1, 2).float()
 
 
-def _narrow(on: Conditions) -> Conditions:
-    """All that is not a count in bfloat16, and the reference once."""
+def _narrow(on: Conditions, kind: torch.dtype) -> Conditions:
+    """All that is not a count in that type, and the reference once."""
     on = replace(on, ref_latents=on.ref_latents[:, :, :1])
     names = ("motion_exp", "motion_pose", "fps", "text_states", "text_states_2", "ref_latents")
-    feelings = replace(on.feelings, latents=on.feelings.latents.bfloat16(), strength=on.feelings.strength.bfloat16())
-    return replace(on, feelings=feelings, **{name: getattr(on, name).bfloat16() for name in names})
+    feelings = replace(on.feelings, latents=on.feelings.latents.to(kind), strength=on.feelings.strength.to(kind))
+    return replace(on, feelings=feelings, **{name: getattr(on, name).to(kind) for name in names})

@@ -39,6 +39,7 @@ from model.train.autoencoder import picture_loss
 from model.train.clips import EMOTION_FILE, LEAD_S, SECONDS, decoded, fingerprint, load_vae, save_whole, strengths
 from model.train.muon import muon_with_adam
 from model.train.onlooker import Onlooker, load_onlooker
+from model.train.precision import mixed
 from model.train.recipe import from_command_line
 from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate, trained
@@ -265,7 +266,7 @@ def hear(folder: Path, recordings: Tensor, encoder: AudioEncoder, variants: int,
         ways += [augment(ways[0], rng, stretch=1.0, speech_rms=SPEECH_RMS).pcm_16k for _ in range(variants - 1)]
         pcm = torch.from_numpy(np.stack(ways).astype(np.float32))
         windows = windows_of(pcm, config)[:, lead : lead + round(SECONDS * SAMPLE_RATE) // config.chunk_samples]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed("cpu"):
             states = encoder(windows.flatten(0, 1))[:, _needed(config)].half()
         heard.append(states.unflatten(0, windows.shape[:2]))
         if number % 100 == 0:
@@ -321,7 +322,7 @@ def start_still(dit: DiT) -> None:
 
 def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
     """Noisy latents b t c h w -> clean ones."""
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with mixed(x.device.type):
         change, _ = dit(x.transpose(1, 2), conditions(batch, sigma))
     return batch.reference[:, None] + change.transpose(1, 2).float()
 
@@ -343,7 +344,7 @@ def picture_error(vae: TinyVAE, predicted: Tensor, batch: Batch, rows: int) -> T
     made = torch.cat((true[:, :1], predicted[:rows, -1:]), 1)
     still = Still(batch.reference[:rows], batch.still[:rows].permute(0, 3, 1, 2).float() / 255)
     now = slice(-EMBEDDED.dit.frames_per_latent, None)
-    with torch.autocast(true.device.type, torch.bfloat16):
+    with mixed(true.device.type):
         with torch.no_grad():
             shown = vae.decode(true, still=still)[0][:, now]
         seen = vae.decode(made, still=still)[0][:, now]
@@ -356,7 +357,7 @@ def impression_error(onlooker: Onlooker, predicted: Tensor, batch: Batch, target
     (row, frame), people = target.nonzero(as_tuple=True), batch.boxes.shape[1]
     boxes = batch.boxes[row].flatten(0, 1)
     row, frame = (place.repeat_interleave(people) for place in (row, frame))
-    with torch.autocast(predicted.device.type, torch.bfloat16):
+    with mixed(predicted.device.type):
         with torch.no_grad():
             true = onlooker(batch.latents[row, frame], batch.reference[row], boxes)
         seen = onlooker(predicted[row, frame], batch.reference[row], boxes)
