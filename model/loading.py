@@ -13,6 +13,7 @@ from torch import Tensor
 from model.audio import AudioEncoder
 from model.character import Character, load_character
 from model.dit import DiT
+from model.folded import fold
 from model.generator import Generator
 from model.live import Live
 from model.packed import pack
@@ -48,6 +49,7 @@ def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = Non
     characters, emotions = load_characters(CHARACTERS), load_emotions(emotions_file(config.weights))
     dtype = DTYPES[group.agreed(DTYPES.index(fastest_dtype()))]
     generator = Generator(config, audio, dit, vae, characters, dtype=dtype, emotions=emotions)
+    fold(vae.decoder)
     for network in (audio, dit, vae):
         pack(network)
     return generator
