@@ -52,8 +52,8 @@ IMPRESSION_WEIGHT = 0.1  # of what an onlooker sees otherwise
 SEEN_ALIKE = 0.3  # differences of an impression below that count by their squares
 # AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
 EDGES = (
-    "img_in", "ref_in", "time_in", "vector_in", "motion", "fps", "before_proj", "final_layer", "txt_", "mod",
-    "emotion_proj",
+    "img_in", "ref_in", "time_in", "vector_in", "motion_exp", "motion_pose", "fps", "before_proj", "final_layer", "txt_",
+    "mod", "emotion_proj",
 )  # fmt: skip
 SHIPPED_SHARE = 0.85  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
@@ -74,6 +74,7 @@ class Recipe:
     audio_encoder: Path
     autoencoder: Path
     onlooker: Path
+    emotions_only: bool  # only the emotion module learns: faces without an emotion stay as they are, bit for bit
     held_out: int  # clips kept out of training, for the scores
     variants: int  # ways in which each clip's sound is heard
     steps: int
@@ -372,6 +373,8 @@ def train(
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
     warm_start(dit, "dit", recipe.init)
+    for name, weight in dit.named_parameters():
+        weight.requires_grad_(not recipe.emotions_only or name.startswith("emotion_"))
     dit.to(recipe.device)
     vae.to(recipe.device).requires_grad_(False)
     onlooker.to(recipe.device)
