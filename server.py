@@ -71,7 +71,8 @@ def parse_config(arguments: list[str], environment: Mapping[str, str]) -> Server
     flag("--workers", int, default.workers, "worker processes, each with its own copy of the model (%(default)s)")
     flag("--sequence-parallel", int, default.sequence_parallel, "processes that make one picture together, in each worker, "
          "on a GPU each where there are some (%(default)s); must divide the transformer's heads")  # fmt: skip
-    flag("--threads", int, default.threads, "arithmetic threads per process (%(default)s)")
+    flag("--threads", int, default.threads, "arithmetic threads per process (default: as many as make a chunk in time, of "
+         "half of the cores)")  # fmt: skip
     flag("--max-sessions", int, None, "most sessions at a time (default: as many as the measured speed carries)")
     flag("--characters", str, default.characters, "folder of your own characters, uploaded or prepared (%(default)s)")
     flag("--ice-server", str, None, "STUN or TURN server, may be given several times: stun:host:port or "

@@ -20,6 +20,7 @@ from model.packed import pack
 from model.parallel import ALONE, Group
 from model.planning.live_memory import enough_memory
 from model.presets import EMBEDDED, PRESETS, Preset
+from model.threads import use_enough
 from model.tiny_vae import TinyVAE
 from model.weights import load_parts
 
@@ -30,13 +31,14 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = None, **choices: str) -> Live:
     """A generator: the embedded one on this machine's processor, a full-size one on its GPU where it has one, as `choices`
-    say (the fields of model/full_size.py's Choices). `place`, of a process that computes together with others: its rank,
-    their number, and where they meet (model/parallel.py).
+    say (the fields of model/full_size.py's Choices). `threads` compute; 0 stands for as many as make a chunk in time.
+    `place`, of a process that computes together with others: its rank, their number, and where they meet
+    (model/parallel.py).
 
     Raises KeyError for an unknown preset, ValueError for unusable files."""
     if preset not in PRESETS:
         raise KeyError(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads))
     config = PRESETS[preset]
     if config.prepared_as:
         return load_full_size(config, place, **choices)
@@ -52,6 +54,8 @@ def load(preset: str, threads: int = 1, place: tuple[int, int, str] | None = Non
     fold(vae.decoder)
     for network in (audio, dit, vae):
         pack(network)
+    if not threads and not place:
+        use_enough(generator)
     return generator
 
 

@@ -67,7 +67,7 @@ class ServerConfig:
     preset: str = "embedded"
     workers: int = 1
     sequence_parallel: int = 1  # processes of a worker, which share each picture's work
-    threads: int = 1  # arithmetic threads in each process
+    threads: int = 0  # arithmetic threads in each process; 0: as many as make a chunk in time
     max_sessions: int | None = None  # None: as many as the measured speed of the model carries
     ice_servers: tuple[IceServer, ...] = ()
     allow_origins: tuple[str, ...] = ()  # besides the server's own; "*" allows all
@@ -92,7 +92,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is not between 0 and 65535")
-        for name in ("workers", "sequence_parallel", "threads"):
+        if self.threads < 0:
+            raise ValueError(f"threads must be at least 0, got {self.threads}")
+        for name in ("workers", "sequence_parallel"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
         if self.max_sessions is not None and self.max_sessions < 1:
