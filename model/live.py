@@ -203,7 +203,8 @@ class Live(ABC):
 
     def _feelings(self, states: list[State], emotions: Sequence[Sequence[Emotion]]) -> Feelings | None:
         """References and strengths for all faces; None, and no work, where everybody is neutral."""
-        strengths = [[0.0 if name == NEUTRAL else intensity for name, intensity in row] for row in emotions]
+        gain = self.preset.emotion_gain
+        strengths = [[0.0 if name == NEUTRAL else gain * intensity for name, intensity in row] for row in emotions]
         if not any(map(any, strengths)):
             return None
         references = [

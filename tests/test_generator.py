@@ -1,5 +1,7 @@
 """The streaming generator: chunk by chunk is one long stream, sessions do not mix, and age does not matter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -139,6 +141,17 @@ def test_a_session_of_two_faces_and_one_of_one_share_a_batch(generator):
     together = film(("ada", "duo"), (one[:, None], two), [happy, both])
     assert np.abs(together[0] - film(("ada",), (one[:, None],), [happy])[0]).max() <= 1
     assert np.abs(together[1] - film(("duo",), (two,), [both])[0]).max() <= 1
+
+
+def test_a_preset_may_ask_for_more_of_an_emotion_than_it_is_told(generator, monkeypatch):
+    window = sound(1, 1)[0][None]
+
+    def shown(intensity: float) -> np.ndarray:
+        return generator.step([generator.open("ada", 5)], [window], [[("happy", intensity)]])[0]
+
+    full, half = shown(1.0), shown(0.5)
+    monkeypatch.setattr(generator, "preset", replace(generator.preset, emotion_gain=2.0))
+    assert np.array_equal(shown(0.5), full) and not np.array_equal(full, half)
 
 
 def test_neutral_at_any_intensity_is_no_emotion(generator):
