@@ -296,7 +296,7 @@ def transformer_recipe(tmp_path, monkeypatch):
     save_random_clips(tmp_path, 7)
     return transformer.Recipe(
         out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, onlooker=tmp_path, held_out=2,
-        emotions_only=False, variants=2, batch=2, looked_at=1, own_past_from=0.2, **TRAINED,
+        variants=2, batch=2, looked_at=1, own_past_from=0.2, **TRAINED,
     )  # fmt: skip
 
 
@@ -333,19 +333,8 @@ def test_what_looks_at_pictures_is_learned_with_muon_and_what_reads_numbers_is_n
     names = {id(weight): name for name, weight in dit.named_parameters()}
     both = muon_with_adam(dit, lr=0.1, adam_share=0.1, edges=transformer.EDGES)
     hidden, edges = ({names[id(w)] for w in part.param_groups[0]["params"]} for part in (both.muon, both.adam))
-    assert {"emotion_adapter_blocks.0.to_q.weight", "audio_adapter_blocks.0.to_q.weight"} <= hidden
-    assert {"motion_exp.mlp.0.weight", "emotion_proj.proj.weight", "img_in.proj.weight"} <= edges
-
-
-def test_emotions_can_be_taught_alone(transformer_recipe):
-    pools, held_out = load(transformer_recipe)
-    recipe = replace(transformer_recipe, emotions_only=True, steps=3)
-    dit, _ = transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out)
-    torch.manual_seed(recipe.seed)
-    fresh = DiT(TINY.dit)
-    transformer.start_still(fresh)
-    changed = {name for name, weight in fresh.state_dict().items() if not torch.equal(weight, dit.state_dict()[name])}
-    assert changed and all(name.startswith("emotion_") for name in changed)
+    assert {"double_blocks.0.img_attn_qkv.weight", "audio_adapter_blocks.0.to_q.weight"} <= hidden
+    assert {"motion_exp.mlp.0.weight", "emotion_adapter_blocks.0.to_q.weight", "img_in.proj.weight"} <= edges
 
 
 def test_no_pictures_need_be_looked_at(transformer_recipe):

@@ -16,7 +16,7 @@ ITERATIONS = 5
 
 class Muon(torch.optim.Optimizer):
     def __init__(self, weights, lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
-        super().__init__([{"params": list(weights)}], {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(list(weights), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure=None) -> None:

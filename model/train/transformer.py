@@ -50,10 +50,11 @@ MOUTH_WEIGHT, EYES_WEIGHT = 14.0, 8.0  # beside the rest of the face: there peop
 PICTURE_WEIGHT = 0.5  # of the loss of pictures beside that of latents
 IMPRESSION_WEIGHT = 0.1  # of what an onlooker sees otherwise
 SEEN_ALIKE = 0.3  # differences of an impression below that count by their squares
-# AdamW's: what is no hidden layer, and what carries one text token or one vector, not the picture.
+# AdamW's: what is no hidden layer; what carries one text token or one vector, not the picture; and emotions, whose films
+# strayed from the truth when they were taught with Muon.
 EDGES = (
     "img_in", "ref_in", "time_in", "vector_in", "motion_exp", "motion_pose", "fps", "before_proj", "final_layer", "txt_",
-    "mod", "emotion_proj",
+    "mod", "emotion_",
 )  # fmt: skip
 SHIPPED_SHARE = 0.85  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
@@ -74,7 +75,6 @@ class Recipe:
     audio_encoder: Path
     autoencoder: Path
     onlooker: Path
-    emotions_only: bool  # only the emotion module learns: faces without an emotion stay as they are, bit for bit
     held_out: int  # clips kept out of training, for the scores
     variants: int  # ways in which each clip's sound is heard
     steps: int
@@ -373,8 +373,6 @@ def train(
     dit = DiT(EMBEDDED.dit)
     start_still(dit)
     warm_start(dit, "dit", recipe.init)
-    for name, weight in dit.named_parameters():
-        weight.requires_grad_(not recipe.emotions_only or name.startswith("emotion_"))
     dit.to(recipe.device)
     vae.to(recipe.device).requires_grad_(False)
     onlooker.to(recipe.device)
