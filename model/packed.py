@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from model.blocks import MLP, gelu
 
-TYPES = (torch.float32, torch.bfloat16)
-
 
 class PackedLinear(nn.Module):
     """A linear layer, with GELU (its tanh form) after it or without."""
@@ -44,6 +42,11 @@ def can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
+def types() -> tuple[torch.dtype, ...]:
+    """Those that the processor's products are made for: without AVX-512 or its like there are none in bfloat16."""
+    return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
+
+
 def _packable(layer: nn.Module) -> bool:
     # Exactly nn.Linear: what is derived from it (attention's output in PyTorch, quantised layers) means more than that.
-    return type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in TYPES
+    return type(layer) is nn.Linear and layer.weight.device.type == "cpu" and layer.weight.dtype in types()
