@@ -11,11 +11,16 @@ def hardware() -> dict[str, str]:
     """Processor, cores that this process may use, memory, and what runs on it."""
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(cores()),
         "memory": _memory(),
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
     }
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -143,7 +143,7 @@ EMBEDDED = Preset(
     ),
     steps=1,  # a second one costs a third more and the scores stay where they are
     max_batch=4,
-    emotion_gain=1.4,  # 4 % more emotions are recognised, people's and animals'; at 1.7 no more than that
+    emotion_gain=1.4,  # 3 to 4 % more emotions are recognised, and at 1.7 no more than that
 )
 
 # The same at other sizes: the portrait is carried along in full, only mouth and eyes are painted smaller and enlarged.

@@ -5,7 +5,6 @@ may take longer over a chunk than the chunk lasts; then several work on it, but 
 server, the browser, and who else is there want some.
 """
 
-import os
 import time
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from model.live import Live
+from model.machine import cores
 
 ENOUGH = 0.6  # of the time that a chunk lasts: what is left is for sound, codecs, and moments in which others compute
 ROUNDS, WARM = 6, 2
@@ -20,22 +20,23 @@ ROUNDS, WARM = 6, 2
 
 def use_enough(generator: Live) -> None:
     """Settles for this process how many threads compute."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lasts_s = generator.preset.audio.frames_per_chunk / generator.preset.fps
 
     def chunk_s(threads: int) -> float:
         torch.set_num_threads(threads)
         return _chunk_s(generator)
 
-    torch.set_num_threads(enough(chunk_s, ENOUGH * lasts_s, cores // 2))
+    torch.set_num_threads(enough(chunk_s, ENOUGH * lasts_s, cores() // 2))
 
 
 def enough(chunk_s: Callable[[int], float], wanted_s: float, most: int) -> int:
     """The fewest threads, doubled each time, with which a chunk takes no longer than wanted; else the quickest number."""
+    if most < 2:
+        return 1  # where there is no choice nothing need be measured
     taken: dict[int, float] = {}
     threads = 1
-    while threads == 1 or threads <= most:
-        taken[threads] = chunk_s(threads) if most > 1 else 0.0  # where there is no choice nothing need be measured
+    while threads <= most:
+        taken[threads] = chunk_s(threads)
         if taken[threads] <= wanted_s:
             return threads
         threads *= 2

@@ -19,5 +19,4 @@ def quick_type(device: str) -> torch.dtype:
 
 def mixed(device: str) -> torch.autocast:
     """Where networks compute in that type, and weights stay as they are."""
-    kind = quick_type(device)
-    return torch.autocast(device, torch.bfloat16, enabled=kind == torch.bfloat16)
+    return torch.autocast(device, torch.bfloat16, enabled=quick_type(device) == torch.bfloat16)
