@@ -18,6 +18,8 @@ from model.tiny_vae import TinyVAE, TinyVAEConfig
 from model.train import audio_encoder, autoencoder, clips, lips, onlooker, transformer
 from model.train.augment import AugmentConfig
 from model.train.muon import muon_with_adam
+from model.train.pictures import choose_look
+from model.train.publish import mix_in
 from model.train.run import Run
 from model.train.speech import Clip
 from model.train.warm import warm_start
@@ -283,7 +285,7 @@ def save_random_clips(folder: Path, count: int) -> None:
             "mouth_box": torch.tensor([[0.3, 0.6, 0.7, 0.8]]).repeat(people, 1),
             "emotion": torch.tensor([[1, 2]]).repeat(people, 1),
             "intensity": torch.tensor([[0.0, 0.8]]).repeat(people, 1),
-            "changes_at": torch.tensor([40]).repeat(people),
+            "changes_at": torch.tensor([frames // 2]).repeat(people),
         }
         save_file(clip, folder / f"{number:05d}.safetensors")
     save_file({"emotions": torch.randn(7, 3, 4, 4, 4).half()}, folder / clips.EMOTION_FILE)
@@ -413,6 +415,22 @@ def test_training_can_begin_from_published_weights(autoencoder_recipe, audio_rec
     }
     for name, part in parts.items():
         assert equal(part.state_dict(), trained[name].state_dict())
+
+
+def test_what_is_published_holds_a_share_of_what_training_began_from(tmp_path):
+    torch.manual_seed(12)
+    before, trained = DiT(TINY.dit), DiT(TINY.dit)
+    own = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    save_parts(tmp_path / "before.safetensors", {"dit": before}, torch.float32)
+    mix_in(trained, str(tmp_path / "before.safetensors"), 0.3)
+    for name, was in before.named_parameters():
+        assert torch.allclose(trained.get_parameter(name), 0.7 * own[name] + 0.3 * was, atol=1e-6)
+
+
+def test_faces_of_strangers_are_learned_near_and_far():
+    rng = np.random.default_rng(5)
+    near = np.mean([choose_look(rng, 0.0).closeness > 0.5 for _ in range(300)])
+    assert 0.33 < near < 0.52, "dice alone would throw a quarter"
 
 
 def test_weights_to_begin_from_must_fit(tmp_path):

@@ -36,7 +36,7 @@ from model.world.emotion import EMOTIONS, felt
 from model.world.look import Look
 from model.world.pose import Pose
 
-SECONDS = 3.2
+SECONDS = 1.6  # many people shortly rather than few for long: a new face is harder than a new moment
 LEAD_S = 0.96  # sound before the first frame, whole chunks of it, so that the first window is full
 TAIL_S = 0.06  # and the look-ahead after the last one
 REFERENCES = 48  # strangers who show an emotion, for each of them
@@ -191,8 +191,9 @@ def keep_to(path: Path, about: dict[str, int | float | str]) -> None:
     other = [f"{name} {found[name]}, now {about[name]}" for name in found.keys() & about if found[name] != about[name]]
     if other:
         raise ValueError(f"{path.parent} was begun with {', '.join(sorted(other))}: choose another --out, or remove it")
-    path.with_suffix(".new").write_text(json.dumps(found | about, indent=1) + "\n")
-    os.replace(path.with_suffix(".new"), path)
+    written = path.with_suffix(f".{os.getpid()}")  # several parts may begin at once
+    written.write_text(json.dumps(found | about, indent=1) + "\n")
+    os.replace(written, path)
 
 
 @torch.inference_mode()

@@ -16,7 +16,9 @@ from model.world.scene import Scene
 
 FPS = 25
 CHANGE_S = 0.4  # from one emotion to another
-EVEN_SHARE = 0.7  # of the strangers, those of any style and species as likely as of another; dice throw few inked foxes
+# Of the strangers, those of any style, species and closeness as likely as of another: dice throw few inked foxes, and from
+# afar nobody learns how brows move in a face that fills the picture.
+EVEN_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def choose_look(rng: np.random.Generator, shipped_share: float) -> Look:
         return Look.random(rng)
     style, species = STYLES[rng.integers(len(STYLES))], SPECIES[rng.integers(len(SPECIES))]
     thrown = (Look.random(rng) for _ in itertools.count())
-    return replace(next(look for look in thrown if look.species == species), style=style)
+    closeness = float(rng.uniform(0, 1))
+    return replace(next(look for look in thrown if look.species == species), style=style, closeness=closeness)
 
 
 def choose_scene(rng: np.random.Generator, shipped_share: float, pair_share: float) -> Scene:

@@ -21,6 +21,7 @@ from model.tiny_vae import TinyVAE
 from model.train.clips import SHOWS_EMOTIONS, reference_latents
 from model.train.recipe import from_command_line
 from model.train.run import trained
+from model.train.warm import warm_start
 from model.weights import save_parts
 from model.world.cast import CHARACTER_TITLES, CHARACTERS
 from model.world.drawing import render
@@ -37,6 +38,8 @@ class Recipe:
     audio_encoder: Path
     autoencoder: Path
     transformer: Path
+    began_from: str  # published weights that the transformer's run began from, to be mixed in; empty: none
+    trained_share: float  # of the mixture, 0 … 1
     weights: Path
     emotions: Path
     characters: Path
@@ -48,7 +51,19 @@ def published(recipe: Recipe) -> dict[str, torch.nn.Module]:
     parts["audio"].load_state_dict(trained(recipe.audio_encoder, "encoder"))
     parts["vae"].load_state_dict(trained(recipe.autoencoder, "vae"))
     parts["dit"].load_state_dict(trained(recipe.transformer, "dit"))
+    if recipe.began_from:
+        mix_in(parts["dit"], recipe.began_from, 1 - recipe.trained_share)
     return parts
+
+
+@torch.no_grad()
+def mix_in(dit: DiT, weights: str, share: float) -> None:
+    """So much of what training began from: a short run forgets a little while it learns, and the mean of both shows strangers
+    better than either does. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022)."""
+    before = DiT(dit.config)
+    warm_start(before, "dit", weights)
+    for now, then in zip(dit.parameters(), before.parameters(), strict=True):
+        now.lerp_(then, share)
 
 
 @torch.inference_mode()

@@ -433,7 +433,7 @@ def films_of(dit: DiT, pools: list[Clips], seed: int) -> Iterator[tuple[Clips, B
         apart, still = distance(made, batch), distance(batch.reference[:, None], batch)
         errors = {
             "error of a film, its last second": apart[:, -second:],
-            "error of a film, half-way": apart[:, apart.shape[1] // 2 - second :][:, :second],
+            "error of a film, half-way": apart[:, max(0, apart.shape[1] // 2 - second) :][:, :second],
             "error of the resting picture": still[:, -second:],
         }
         yield pool, batch, made, {f"{_who(pool)}: {name}": error.mean().item() for name, error in errors.items()}
