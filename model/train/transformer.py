@@ -3,16 +3,17 @@
     python -m model.train.transformer                    # settings: [transformer] in recipe.toml, and flags of its names
 
 Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
-they are in the stream, or not. The network predicts how the clean frame differs from the reference. In the second
-part of the steps the clean past is what the stream itself has shown, rolled out again and again as the network learns,
-because that is what it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
+they are in the stream, or not. The network predicts how the clean frame differs from the reference. Half of the
+stretches begin from nothing: a true past tells most of what comes next, and in the stream there is none. In the second
+part of the steps the clean past is the network's own, as it shows it from nothing at that moment, because that is what
+it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
 
 Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too; and an
 onlooker is asked what it sees of everybody's mouth, eyes, head and mood (model/train/onlooker.py).
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -59,12 +60,11 @@ EDGES = (
 SHIPPED_SHARE = 0.85  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
 PURE_NOISE = 0.9  # share of the frames to be made that start from nothing, as all do where one step is taken
-BLANK_SHARE = 0.2  # stretches of which nothing is known: otherwise the past tells the emotion, and nobody asks for it
+BLANK_SHARE = 0.5  # stretches of which nothing is known: otherwise the past tells pose and emotion, and nobody asks
 CHANGE_SHARE = 0.35  # stretches in which an emotion changes, the only other ones where it must be asked for
 PAIR_SHARE = 0.25  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
-OWN_SHARE = 0.75  # of the pasts that are the stream's own, once there are any
-ROLL_EVERY = 16  # steps between two rollouts of a batch of clips
+OWN_SHARE = 0.75  # of the pasts, those that are the network's own
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Recipe:
     steps: int
     batch: int
     looked_at: int  # of a batch, those whose last frame is decoded and compared as a picture
-    own_past_from: float  # share of the steps after which the past is the stream's own
+    own_past_from: float  # share of the steps after which the past is the network's own
     peak: float  # highest learning rate
     seed: int
     threads: int
@@ -93,7 +93,6 @@ class Batch:
     """Pictures of n people each."""
 
     latents: Tensor  # b t c h w
-    past: Tensor  # what the frames look like as somebody's past: the truth, or what the stream has shown
     reference: Tensor  # b c h w
     exp: Tensor  # b t 4
     pose: Tensor
@@ -105,9 +104,14 @@ class Batch:
     still: Tensor  # b H W 3 uint8, the pictures of the references
 
     def to(self, device: str) -> "Batch":
-        moved = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "feelings"}
-        moved = {name: tensor.to(device) for name, tensor in moved.items()}
-        return Batch(**moved, feelings=Feelings(self.feelings.latents.to(device), self.feelings.strength.to(device)))
+        return self._each(lambda tensor: tensor.to(device))
+
+    def rows(self, which: Tensor) -> "Batch":
+        return self._each(lambda tensor: tensor[which])
+
+    def _each(self, do: Callable[[Tensor], Tensor]) -> "Batch":
+        done = {field.name: do(getattr(self, field.name)) for field in fields(self) if field.name != "feelings"}
+        return Batch(**done, feelings=Feelings(do(self.feelings.latents), do(self.feelings.strength)))
 
 
 class Clips:
@@ -123,8 +127,6 @@ class Clips:
         def masks(boxes: Tensor) -> Tensor:
             return torch.stack([box_mask(box, rows, columns) for box in boxes.tolist()])
 
-        self.shown = self.latents  # nothing but the truth, until it is rolled out
-        self._next = 0  # clip to roll out
         self.face = torch.stack([masks(clip["face_box"]) for clip in clips])
         lips = torch.stack([masks(clip["mouth_box"]).amax(0) for clip in clips])
         eyes = torch.stack([masks(eye_boxes(clip["face_box"])).amax(0) for clip in clips])
@@ -148,31 +150,6 @@ class Clips:
                 self._rest(batch, row, int(rng.integers(1, length)))
         return batch
 
-    @property
-    def rolled(self) -> bool:
-        return self.shown is not self.latents
-
-    def state_dict(self) -> dict:
-        """What the stream has shown hangs on all networks that there were, so a checkpoint must hold it."""
-        return {"shown": self.shown, "next": self._next} if self.rolled else {}
-
-    def load_state_dict(self, state: dict) -> None:
-        if state:
-            self.shown, self._next = state["shown"], state["next"]
-
-    def roll(self, dit: DiT, rng: np.random.Generator, size: int) -> float:
-        """Shows some clips with the network as it is now -> how far that is from the truth, weighted as the loss."""
-        clip = np.arange(self._next, self._next + size) % len(self.latents)
-        self._next = int(clip[-1] + 1)
-        batch = self.whole(rng, clip)
-        at_rest = torch.from_numpy(rng.random(size) < 0.5)[:, None, None, None, None]  # as sessions begin; or amid speech
-        begin = torch.where(at_rest, batch.reference[:, None], batch.latents)
-        if not self.rolled:
-            self.shown = self.latents.clone()
-        made = films(dit, batch, begin)
-        self.shown[clip] = made.half()
-        return distance(made, batch)[:, made.shape[1] // 2 :].mean().item()
-
     def whole(self, rng: np.random.Generator, clip: np.ndarray) -> Batch:
         """These clips from beginning to end."""
         return self.cut(rng, clip, np.zeros(len(clip), int), self.latents.shape[1])
@@ -190,17 +167,15 @@ class Clips:
         shown = self.emotion[clip]
         stranger = rng.integers(self.emotions.shape[1], size=shown.shape)
         stranger = torch.from_numpy(np.where(rng.random(shown.shape) < SHIPPED_SHARE, 0, stranger))
-        own = torch.from_numpy(rng.random(len(clip)) < OWN_SHARE)[:, None, None, None, None]
-        latents = part(self.latents)
         return Batch(
-            latents, torch.where(own, part(self.shown), latents), self.reference[clip].float(), part(self.exp),
-            part(self.pose), _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None], self.boxes[clip],
+            part(self.latents), self.reference[clip].float(), part(self.exp), part(self.pose),
+            _prompts(states.float()).flatten(2, 3), self.face[clip][:, :, None], self.boxes[clip],
             Feelings(self.emotions[shown, stranger].float(), strength), self.weight[clip], self.still[clip],
         )  # fmt: skip
 
     def _rest(self, batch: Batch, row: int, frames: int) -> None:
         """Makes everybody still and silent at first."""
-        batch.latents[row, :frames] = batch.past[row, :frames] = batch.reference[row]
+        batch.latents[row, :frames] = batch.reference[row]
         batch.exp[row, :frames], batch.pose[row, :frames] = MOTION_CENTRE, MOTION_CENTRE
         batch.prompts.unflatten(2, (batch.latents.shape[1], -1))[row, :, :frames] = self.silence.float()
 
@@ -328,6 +303,19 @@ def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
     return batch.reference[:, None] + change.transpose(1, 2).float()
 
 
+@torch.no_grad()
+def own_past(dit: DiT, batch: Batch, own: Tensor) -> Tensor:
+    """The stretches b t c h w: in the rows `own` b as the network shows them from nothing, else as they are.
+
+    Not a roll-out, which costs a pass a frame; but its errors last over a stretch, as those of one do, and are as large."""
+    past = batch.latents
+    if own.any():
+        past, alone = past.clone(), batch.rows(own)
+        nothing = torch.ones(alone.latents.shape[:2], device=past.device)
+        past[own] = predict(dit, alone, torch.randn_like(alone.latents), nothing)
+    return past
+
+
 def films(dit: DiT, batch: Batch, begin: Tensor) -> Tensor:
     """What the stream would show of whole clips that begin like this, b t c h w."""
     at = next(dit.parameters()).device
@@ -378,21 +366,20 @@ def train(
     onlooker.to(recipe.device)
     optimiser = muon_with_adam(dit, lr=recipe.peak, adam_share=0.08, edges=EDGES)
     run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools), fingerprint=_fingerprint(pools))
-    parts = {"dit": dit, "optimiser": optimiser} | {f"pool_{number}": pool for number, pool in enumerate(pools)}
+    parts = {"dit": dit, "optimiser": optimiser}
     run.resume(**parts)
     length = EMBEDDED.dit.causal_window + 1
     while not run.finished:
         rng = run.rng()
         optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
-        if run.progress > recipe.own_past_from and run.step % ROLL_EVERY == 0:
-            apart = pools[rng.choice(len(pools), p=_sizes(pools))].roll(dit, rng, recipe.batch)
-            logging.info("the stream's own films are %.4f from the truth", apart)
+        own_share = OWN_SHARE if run.progress > recipe.own_past_from else 0.0
         pool = pools[int(rng.random() < PAIR_SHARE) if len(pools) > 1 else 0]
         batch = pool.batch(rng, recipe.batch, length).to(recipe.device)
         sigma, target = (x.to(recipe.device) for x in choose_noise(rng, recipe.batch, length))
-        noise = torch.randn_like(batch.latents)
-        level = sigma[:, :, None, None, None]
-        x = add_noise(torch.where(target[:, :, None, None, None], batch.latents, batch.past), noise, level)
+        own = ~target.all(1) & torch.from_numpy(rng.random(recipe.batch) < own_share).to(recipe.device)
+        level, learned = (x[:, :, None, None, None] for x in (sigma, target))
+        clean = torch.where(learned, batch.latents, own_past(dit, batch, own))
+        x = add_noise(clean, torch.randn_like(clean), level)
         predicted = predict(dit, batch, x, sigma)
         per_frame = distance(predicted, batch).mean((2, 3))
         weight = torch.where(target, 1.0, 0.1)
@@ -414,11 +401,6 @@ def train(
 def _fingerprint(pools: list[Clips]) -> str:
     """Of what is learned from, as autoencoder and audio encoder have made it; clip by clip, for it is gigabytes."""
     return fingerprint(*(clip for pool in pools for clips in (pool.latents, pool.states) for clip in clips))
-
-
-def _sizes(pools: list[Clips]) -> np.ndarray:
-    sizes = np.array([len(pool.latents) for pool in pools])
-    return sizes / sizes.sum()
 
 
 @torch.no_grad()
