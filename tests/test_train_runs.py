@@ -318,9 +318,14 @@ def onlooker_of_tiny() -> onlooker.Onlooker:
 
 
 def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
+    own, own_past = [], transformer.own_past
+    monkeypatch.setattr(transformer, "own_past", lambda dit, batch, rows: own.append(rows) or own_past(dit, batch, rows))
+
     def train(recipe: transformer.Recipe) -> DiT:
+        own.clear()
         pools, held_out = load(recipe)
         dit, _ = transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out)
+        assert any(rows.any() for rows in own)
         return dit
 
     assert_killed_equals_straight(train, transformer_recipe, monkeypatch)

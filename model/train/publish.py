@@ -58,8 +58,8 @@ def published(recipe: Recipe) -> dict[str, torch.nn.Module]:
 
 @torch.no_grad()
 def mix_in(dit: DiT, weights: str, share: float) -> None:
-    """So much of what training began from: a short run forgets a little while it learns, and the mean of both shows
-    strangers better than either does. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022)."""
+    """So much of what training began from: a run at a high rate forgets while it learns, and then the mean of both
+    shows strangers better than either does. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022)."""
     before = DiT(dit.config)
     warm_start(before, "dit", weights)
     for now, then in zip(dit.parameters(), before.parameters(), strict=True):
