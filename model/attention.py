@@ -1,4 +1,4 @@
-"""The one door to attention kernels, and who may see whom: whole sequences, block-causal ones, and cached streams.
+"""The one door to attention kernels, and who may see whom: whole sequences, causal ones, and cached streams.
 
 Layout: batch, tokens, heads, head width. A pattern is handed to every block, which asks it to attend; so the blocks
 hold no branch for streaming.
@@ -92,12 +92,41 @@ class Prefill(WholeSequence):
 
 
 @dataclass(frozen=True)
+class CausalSequence:
+    """A causal stream with all its frames at hand, for training: [reference, frame 0 …, text].
+
+    Reference and text see each other; a frame sees them, itself and at most W frames before it. It all stands where it
+    would stand in the cache at that moment, the oldest frame at place 0 and the reference before it, however late it is."""
+
+    cosine: Tensor  # of the reference and of places 0 … W: W + 2, tokens of a frame, head width
+    sine: Tensor
+
+    def attend(self, layer: int, image: tuple[Tensor, Tensor, Tensor], text: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        tokens, window = self.cosine.shape[1], len(self.cosine) - 2
+        (reference_q, q), (reference_k, k), (reference_v, v) = (x.split((tokens, x.shape[1] - tokens), 1) for x in image)
+        sink_q, sink_k = (
+            torch.cat((rotate(x, self.cosine[0], self.sine[0]), words), 1)
+            for x, words in zip((reference_q, reference_k), text[:2], strict=True)
+        )
+        sink_v = torch.cat((reference_v, text[2]), 1)
+        shown, words = attend(sink_q, sink_k, sink_v).split((tokens, text[0].shape[1]), 1)
+        out = [shown]
+        for frame, end in enumerate(range(tokens, q.shape[1] + 1, tokens)):
+            places = slice(1, min(frame, window) + 2)
+            cosine, sine = (table[places].flatten(0, 1) for table in (self.cosine, self.sine))
+            past = slice(end - len(cosine), end)
+            now_q = rotate(q[:, end - tokens : end], cosine[-tokens:], sine[-tokens:])
+            seen_k = torch.cat((sink_k, rotate(k[:, past], cosine, sine)), 1)
+            out.append(attend(now_q, seen_k, torch.cat((sink_v, v[:, past]), 1)))
+        return torch.cat((*out, words), 1)
+
+
+@dataclass(frozen=True)
 class CachedStream:
     """New frames see the sink, the rolling past, themselves and the new ones before them; or, with a mask, all it allows.
 
-    Positions are relative to the window: its last place is W-1 and the frame being made stands at W, so a stream may run
-    for ever. The first `remember` new frames belong to the past already: they are written into the window's last places
-    as they pass."""
+    Positions are relative to the window: the frame being made stands at its last place, so a stream may run for ever. With
+    `remember`, so many new frames are written into the window's last places as they pass."""
 
     cache: KVCache
     cosine: Tensor  # new image tokens, head width
@@ -127,7 +156,7 @@ class ByHead:
 
     Positions are applied inside, so tables are whole, and a cache holds this rank's heads only."""
 
-    pattern: WholeSequence | CachedStream
+    pattern: WholeSequence | CausalSequence | CachedStream
     group: Group
     frames: int
     frame_tokens: int  # of a whole frame
@@ -148,12 +177,3 @@ def segment_mask(image_tokens: int, text_mask: Tensor) -> Tensor | None:
     text = torch.arange(length, device=text_mask.device) < valid[:, None]
     first = torch.cat((torch.ones(batch, image_tokens, dtype=torch.bool, device=text.device), text), 1)
     return (first[:, :, None] == first[:, None, :])[:, None]
-
-
-def causal_mask(frames: int, tokens_per_frame: int, text_tokens: int, window: int, device=None) -> Tensor:
-    """For training: [reference, frame 0 … frames-1, text]. The reference and the text see each other; a frame sees them,
-    itself and at most `window` frames before it. Boolean 1 1 l l."""
-    frame = torch.arange(-1, frames, device=device).repeat_interleave(tokens_per_frame)
-    frame = torch.cat((frame, torch.full((text_tokens,), -1, device=device)))
-    q, k = frame[:, None], frame[None, :]
-    return ((k == -1) | ((k <= q) & (q - k <= window)))[None, None]

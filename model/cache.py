@@ -1,4 +1,5 @@
-"""Keys and values of a causal stream: a reference sink that stays, and a rolling window of past frames.
+"""Keys and values of a causal stream: a reference sink that stays, and a rolling window of frames, past ones and those
+that are being made.
 
 Allocated once and written in place. Keys are kept unrotated; `settle` rotates the whole window to its relative
 positions once per chunk, so the cost and the numbers are the same in the first second and after a month.
@@ -43,7 +44,7 @@ class KVCache:
         self.context_values[layer, :, : self.sink_tokens] = values
 
     def roll(self, frames: int = 1) -> None:
-        """Forget the oldest frames; the freed places at the end are for `write`."""
+        """Forget the oldest frames; the freed places at the end are for those to be made."""
         shift = frames * self.frame_tokens
         if shift < self.keys.shape[2]:
             self.keys[:, :, :-shift] = self.keys[:, :, shift:].clone()
@@ -58,7 +59,7 @@ class KVCache:
         self.context_values[layer, :, -tokens:] = values[:, :tokens]
 
     def settle(self, cosine: Tensor, sine: Tensor) -> None:
-        """Rotate the window to positions 0 … W-1 (tables: window tokens, width)."""
+        """Rotate the window to its places 0 … (tables: window tokens, width)."""
         for keys, context in zip(self.keys, self.context_keys, strict=True):  # a layer at a time: small and still cached
             context[:, self.sink_tokens :] = rotate(keys, cosine, sine)
 

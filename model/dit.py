@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from model.adapter import AudioAdapter, AudioProjection, mask_per_token, tokens_per_latent
-from model.attention import ByHead, CachedStream, Prefill, WholeSequence, causal_mask, segment_mask
+from model.attention import ByHead, CachedStream, CausalSequence, Prefill, WholeSequence, segment_mask
 from model.blocks import DoubleBlock, FinalLayer, Pattern, SingleBlock
 from model.cache import KVCache
 from model.embed import PatchEmbed, ScalarEmbedder, VectorEmbedder
@@ -223,13 +223,15 @@ class DiT(nn.Module):
         return latents.shape[3] // ph, latents.shape[4] // pw
 
     def pattern(self, x: Tensor, on: Conditions) -> ByHead:
-        frames, (rows, columns) = x.shape[2], self.grid(x)
-        cosine, sine = self.rope(torch.arange(-1, frames, device=x.device), rows, columns, x.device)
-        if self.config.causal_window is None:
+        frames, (rows, columns), window = x.shape[2], self.grid(x), self.config.causal_window
+        times = torch.arange(-1, frames if window is None else window + 1, device=x.device)
+        angles = self.rope(times, rows, columns, x.device)
+        if window is None:
             mask = segment_mask((frames + 1) * rows * columns, on.text_mask) if on.words is None else None
+            pattern = WholeSequence(*angles, mask)
         else:
-            mask = causal_mask(frames, rows * columns, on.text_mask.shape[1], self.config.causal_window, x.device)
-        return ByHead(WholeSequence(cosine, sine, mask), self.group, frames + 1, rows * columns)
+            pattern = CausalSequence(*(table.unflatten(0, (len(times), -1)) for table in angles))
+        return ByHead(pattern, self.group, frames + 1, rows * columns)
 
     def rope(self, times: Tensor, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         return rope_table(times.to(device), rows, columns, self.config.rope_dim_list, self.config.rope_theta)

@@ -1,6 +1,8 @@
 """A talking face from causal weights: each chunk is one latent frame, made against a cache of what was before.
 
-The cache's positions are relative, so a chunk costs and means the same at any age.
+The cache holds what the network thought while it made its past: keys and values of each frame's last step, at that
+step's noise. So nothing is computed twice, and a stream is, number for number, the causal pass over the whole of it that
+training does. The cache's positions are relative, so a chunk costs and means the same at any age.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from model.look import Look
 from model.motion import MOTION_CENTRE, idle_motion, motion_inputs
 from model.presets import Preset
 from model.rope import rope_table
-from model.sampler import shifted_sigmas, step_to
+from model.sampler import add_noise, shifted_sigmas, step_to
 from model.tiny_vae import TinyVAE
 from model.vae import VAE
 
@@ -34,8 +36,6 @@ FLOW_SHIFT = 1.0
 @dataclass(frozen=True)
 class State(live.State):
     cache: KVCache
-    latent: Tensor  # the last clean latent, 1 c 1 h w: enters the cache together with the next chunk
-    sound: Tensor  # its audio tokens, 1 n 1 a d
 
 
 class Generator(Live):
@@ -54,6 +54,7 @@ class Generator(Live):
             vae.to(memory_format=torch.channels_last)
         self.motion_strength = motion_strength
 
+        # The cache has a place for each frame of the window, and one for the frame that is being made.
         rows, columns = (s // p for s, p in zip(preset.latent_size, preset.dit.patch_size[1:], strict=True))
         window, self._frame_tokens = preset.dit.causal_window, rows * columns
         times = torch.arange(window + 1, device=self.device)
@@ -66,68 +67,51 @@ class Generator(Live):
     def _denoise(
         self, states: list[State], heard: list[Tensor], emotions: Sequence[Sequence[Emotion]], steps: int
     ) -> tuple[Tensor, list[State]]:
-        """One new latent frame for each session.
-
-        The first pass also carries the frame before it, clean, into the cache: one pass less a chunk."""
+        """One new latent frame for each session. Every step writes into its place in the cache; the last one stays."""
         tokens = self.dit.audio_tokens(torch.cat(heard)[:, None])  # every face of every session is a row
         sound = padded([part.transpose(0, 1) for part in tokens.split([len(faces) for faces in heard])])
         feelings = self._feelings(states, emotions)
         cache = KVCache.join([state.cache for state in states])
-        window = self.preset.dit.causal_window
         cache.roll()
-        cache.settle(*self._rope(slice(0, window)))
-        past = torch.cat([state.latent for state in states])
-        past_sound = padded([state.sound for state in states])
-        mask = padded([self.dit.token_mask(state.look.mask, state.latent) for state in states])
+        cache.settle(*self._places())
+        pattern = CachedStream(cache, *self._places(-1), remember=1)
+        mask = padded([self.dit.token_mask(state.look.mask, state.look.reference) for state in states])
         looks = [state.look for state in states]
         reference = torch.cat([look.reference for look in looks])
         exp, pose = (onto(self.device, part) for part in self._motion(states))
 
-        x = torch.cat([self._noise(state) for state in states])
+        x = torch.cat([self._noise_like(state.look.reference, state) for state in states])
         sigmas = shifted_sigmas(steps, FLOW_SHIFT).tolist()
         for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
-            if sigma == sigmas[0]:
-                on = self._conditions(looks, exp, pose, (0.0, sigma), feelings)
-                pattern = CachedStream(cache, *self._rope(slice(window - 1, window + 1)), remember=1)
-                change = self.dit.stream(
-                    torch.cat((past, x), 2), on, torch.cat((past_sound, sound), 2), mask.repeat(1, 1, 2, 1, 1), pattern
-                )[:, :, 1:]
-            else:
-                on = self._conditions(looks, exp[:, 1:], pose[:, 1:], (sigma,), feelings)
-                pattern = CachedStream(cache, *self._rope(slice(window, window + 1)))
-                change = self.dit.stream(x, on, sound, mask, pattern)
+            change = self.dit.stream(x, self._conditions(looks, exp, pose, (sigma,), feelings), sound, mask, pattern)
             # The network says how the clean frame differs from the reference: what does not move stays as it is.
             x = step_to(x, reference + change, sigma, sigma_next)
-        after = [
-            replace(
-                state, cache=cache.select(row), latent=x[row : row + 1], sound=sound[row : row + 1, : len(heard[row])]
-            )
-            for row, state in enumerate(states)
-        ]  # fmt: skip
-        return x, after
+        return x, [replace(state, cache=cache.select(row)) for row, state in enumerate(states)]
 
     def _come_to_rest(self, character: Character) -> State:
         """Reference and text as the sink, and a past in which the face has been still and silent all along."""
-        window, config = self.preset.dit.causal_window, self.preset.dit
-        look = self.look(character)
+        config, look = self.preset.dit, self.look(character)
+        frames = config.causal_window + 1
         latent = look.reference
         silence = torch.zeros(1, self.preset.audio.window_samples, device=self.device)
         sound = self.dit.audio_tokens(self.audio.prompts(silence).to(self.dtype))
         sound = sound.expand(-1, len(character.faces), -1, -1, -1)
         cache = KVCache.empty(
-            config.layers, 1, self._frame_tokens + look.words, self._frame_tokens, window, self.dit.own_heads,
+            config.layers, 1, self._frame_tokens + look.words, self._frame_tokens, frames, self.dit.own_heads,
             config.head_width, self.dtype, self.device,
         )  # fmt: skip
-        at_rest = torch.full((1, window, 4), MOTION_CENTRE, device=self.device)
-        on = self._conditions([look], at_rest, at_rest, (0.0,) * window)
+        state = State(character, look, 0, 0, 0, self.decoder.at_rest(latent, look.picture), cache)
+        still = latent.expand(-1, -1, frames, -1, -1)
+        sigma = shifted_sigmas(self.preset.steps, FLOW_SHIFT)[-2].item()
+        at_rest = torch.full((1, frames, 4), MOTION_CENTRE, device=self.device)
+        on = self._conditions([look], at_rest, at_rest, (sigma,) * frames)
         self.dit.prefill(on, cache)
-        mask = self.dit.token_mask(look.mask, latent)
         self.dit.stream(
-            latent.expand(-1, -1, window, -1, -1), on, sound.expand(-1, -1, window, -1, -1),
-            mask.expand(-1, -1, window, -1, -1),
-            CachedStream(cache, *self._rope(slice(0, window)), remember=window),
+            add_noise(still, self._noise_like(still, state), sigma), on, sound.expand(-1, -1, frames, -1, -1),
+            self.dit.token_mask(look.mask, latent).expand(-1, -1, frames, -1, -1),
+            CachedStream(cache, *self._places(), remember=frames),
         )  # fmt: skip
-        return State(character, look, 0, 0, 0, self.decoder.at_rest(latent, look.picture), cache, latent, sound)
+        return state
 
     def _conditions(
         self, looks: list[Look], exp: Tensor, pose: Tensor, sigmas: tuple[float, ...], feelings: Feelings | None = None
@@ -149,19 +133,17 @@ class Generator(Live):
         )
 
     def _motion(self, states: list[State]) -> tuple[Tensor, Tensor]:
-        """exp and pose of the last and the next latent frame, b 2 4 each."""
+        """exp and pose of the next latent frame, b 1 4 each."""
         per_latent, fps = self.preset.dit.frames_per_latent, self.preset.fps
         inputs = []
         for state in states:
-            frames = np.arange((state.chunk_index - 1) * per_latent, (state.chunk_index + 1) * per_latent)
+            frames = np.arange(state.chunk_index * per_latent, (state.chunk_index + 1) * per_latent)
             motion = idle_motion(state.seed, frames / fps, state.opened_at * per_latent / fps, self.motion_strength)
             inputs.append(motion_inputs(motion, per_latent))
         exp, pose = (torch.from_numpy(np.stack(part)) for part in zip(*inputs, strict=True))
         return exp, pose
 
-    def _noise(self, state: State) -> Tensor:
-        return self._noise_like(state.latent, state)
-
-    def _rope(self, frames: slice) -> tuple[Tensor, Tensor]:
-        cosine, sine = (part[frames].flatten(0, 1) for part in self._table)
+    def _places(self, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the cache's places from this one on."""
+        cosine, sine = (part[first:].flatten(0, 1) for part in self._table)
         return cosine, sine

@@ -1,10 +1,9 @@
 """What the cache saves: a chunk of a causal stream, against running its whole past through the network at every step.
 
 Both do all that a chunk asks of the transformer at the same weights. With the cache: roll the window, rotate it to its new
-places, one pass over two latent frames (the last one, clean, on its way into the cache, and the new one) and one over the
-new frame for each further step. Without: at each step one causal pass over reference, window and new frame, as in
-training. Weights are random, which takes as long. A further step costs the cache a frame, and recomputing all of them.
-With one step, two frames are computed instead of eight: four times as fast is then the most that products allow.
+places, and at each step a pass over the new latent frame, which writes it into the cache. Without: at each step one causal
+pass over reference, window and new frame, as in training. Weights are random, which takes as long. One frame is computed
+instead of eight: eight times as fast is the most that products allow.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def cache(loader: str, preset: str) -> Iterator[Figure]:
 
 
 class Chunk:
-    """One session's next chunk, at some age of the stream. With the cache it carries the chunk before along, clean."""
+    """One session's next chunk, at some age of the stream."""
 
     def __init__(self, size: Size, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
         self.size, self.config = size, size.config
@@ -88,7 +87,7 @@ class Chunk:
             )
         self.rope = self.dit.rope(torch.arange(frames), size.rows, size.columns, self.latents.device)
         self.cache = KVCache.empty(
-            c.layers, 1, self.tokens + size.text, self.tokens, window, c.num_heads, c.head_width, dtype, device
+            c.layers, 1, self.tokens + size.text, self.tokens, frames, c.num_heads, c.head_width, dtype, device
         )
         with torch.inference_mode():
             self.dit.prefill(self.on, self.cache)
@@ -99,23 +98,18 @@ class Chunk:
     def cached(self, steps: int) -> None:
         window, new = self.config.causal_window, self.size.new
         self.cache.roll(new)
-        self.cache.settle(*self._places(0, window))
-        for step in range(steps):
-            frames = new if step else 2 * new
-            last = slice(-frames, None)
-            on = replace(
-                self.on, timestep=self.on.timestep[:, last], motion_exp=self.on.motion_exp[:, last],
-                motion_pose=self.on.motion_pose[:, last],
-            )  # fmt: skip
-            seen = CachedStream(self.cache, *self._places(window + new - frames, window + new), remember=frames - new)
-            mask = self.mask.expand(-1, -1, frames, -1, -1)
+        self.cache.settle(*self.rope)
+        last = slice(window, None)
+        on = replace(
+            self.on, timestep=self.on.timestep[:, last], motion_exp=self.on.motion_exp[:, last],
+            motion_pose=self.on.motion_pose[:, last],
+        )  # fmt: skip
+        seen = CachedStream(self.cache, *(table[window * self.tokens :] for table in self.rope), remember=new)
+        mask = self.mask.expand(-1, -1, new, -1, -1)
+        for _ in range(steps):
             self.dit.stream(self.latents[:, :, last], on, self.sound[:, :, last], mask, seen)
 
     @torch.inference_mode()
     def recomputed(self, steps: int) -> None:
         for _ in range(steps):
             self.dit(self.latents, self.on)
-
-    def _places(self, first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        cosine, sine = (table[first * self.tokens : end * self.tokens] for table in self.rope)
-        return cosine, sine

@@ -80,11 +80,11 @@ def live_chunk(device: torch.device, size: bench_cache.Size) -> Iterator[Figure]
 
 
 def planned_bytes(chunk: bench_cache.Chunk) -> int:
-    """As `server.py plan` counts them: weights, one session's keys and values, and the pass over two chunks."""
+    """As `server.py plan` counts them: weights, one session's keys and values, and a pass over the chunk."""
     c, size = chunk.config, chunk.size
-    shape = Shape(2 * size.new, chunk.tokens, size.text)
+    shape = Shape(size.new, chunk.tokens, size.text)
     working = max(
-        footprint.stream_pass_bytes(c, shape, chunk.latents.shape[-2:], c.causal_window, remember=size.new),
+        footprint.stream_pass_bytes(c, shape, chunk.latents.shape[-2:], c.causal_window),
         footprint.settling_bytes(c, shape, c.causal_window),
     )
     weights = VALUE_BYTES * footprint.parameters(chunk.dit)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model.audio import windows_of
+from model.motion import MOTION_CENTRE
 from tests.tiny import TINY, tiny_generator
 
 
@@ -46,6 +47,36 @@ def test_later_sound_never_changes_earlier_frames(generator):
     first, second = run(generator, windows)[0], run(generator, mixed)[0]
     assert np.array_equal(first[:6], second[:6])
     assert not np.array_equal(first[6:], second[6:])
+
+
+@torch.inference_mode()
+def test_a_stream_of_one_step_is_the_causal_pass_over_the_whole_of_it():
+    generator, chunks, rest = tiny_generator(), 5, TINY.dit.causal_window + 1
+    generator.preset = replace(TINY, steps=1)
+    for weight in generator.dit.parameters():
+        weight.mul_(0.5)  # less steep, or rounding would grow too large to compare
+    windows = torch.from_numpy(sound(1, chunks))
+    state, made = generator.open("ada", 5), []
+    at = [replace(state, chunk_index=chunk) for chunk in range(chunks)]
+    for window in windows:
+        heard = [generator.audio.prompts(window[None])[None, 0]]
+        latents, (state,) = generator._denoise([state], heard, [[("neutral", 0.0)]], 1)
+        state = replace(state, chunk_index=state.chunk_index + 1)
+        made.append(latents)
+
+    look = state.look
+    still, silence = look.reference.expand(-1, -1, rest, -1, -1), torch.zeros(1, TINY.audio.window_samples)
+    noise = [generator._noise_like(still, replace(state, seed=0, chunk_index=0))]
+    noise += [generator._noise_like(look.reference, moment) for moment in at]
+    moved = zip(*(generator._motion([moment]) for moment in at), strict=True)
+    moved = [torch.cat((torch.full((1, rest, 4), MOTION_CENTRE), *part), 1) for part in moved]
+    on = generator._conditions([look], *moved, (1.0,) * (rest + chunks))
+    prompts = torch.cat((generator.audio.prompts(silence).repeat(rest, 1, 1, 1, 1), generator.audio.prompts(windows)))
+    on = replace(on, audio_prompts=prompts.flatten(0, 1)[None, None], face_mask=look.mask)
+    change, _ = generator.dit(torch.cat(noise, 2), on)
+    whole = look.reference + change[:, :, rest:]
+    assert torch.allclose(torch.cat(made, 2), whole, atol=1e-4)
+    assert (made[0] - made[-1]).abs().mean() > 0.01
 
 
 def test_sessions_in_a_batch_get_what_they_would_get_alone(generator):
@@ -90,8 +121,8 @@ def test_a_day_old_stream_costs_and_holds_what_a_new_one_does(generator):
 def test_positions_do_not_depend_on_age(generator, monkeypatch):
     """With the same noise and the same motion, frame 10 and frame a million come out alike, bit for bit."""
     still = generator.motion_strength
-    monkeypatch.setattr(generator, "_noise", lambda state: torch.zeros_like(state.latent))
-    monkeypatch.setattr(generator, "_motion", lambda states: (torch.full((len(states), 2, 4), 30.0),) * 2)
+    monkeypatch.setattr(generator, "_noise_like", lambda latents, state: torch.zeros_like(latents))
+    monkeypatch.setattr(generator, "_motion", lambda states: (torch.full((len(states), 1, 4), 30.0),) * 2)
     young, old = (run(generator, sound(1, 5), chunk_index=start)[0] for start in (10, 10**6))
     assert np.array_equal(young, old) and still == generator.motion_strength
 

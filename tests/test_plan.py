@@ -95,15 +95,15 @@ def test_work_and_bytes_of_whole_and_cached_passes_are_those_of_a_forward(ranks)
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_work_and_bytes_of_a_chunk_are_those_of_a_stream(ranks):
-    config, past, carried = replace(CONFIG, frames_per_latent=2, leading_frame=False, causal_window=3), 3, 1
+    config, past, new = replace(CONFIG, frames_per_latent=2, leading_frame=False, causal_window=3), 3, 2
     group = OneRank(0, ranks)
     dit = DiT(config, group).to(torch.bfloat16)
-    x, on = scene(config, 2, 4, 2)
+    x, on = scene(config, new, 4, 2)
     cache = KVCache.empty(
-        config.layers, ROWS, FRAME_TOKENS + TEXT, FRAME_TOKENS, past, dit.own_heads, config.head_width, torch.bfloat16
+        config.layers, ROWS, FRAME_TOKENS + TEXT, FRAME_TOKENS, past + new, dit.own_heads, config.head_width, torch.bfloat16
     )
-    assert cache_bytes(cache) == cache_bytes(empty_cache(config, Shape(2, FRAME_TOKENS, TEXT, ROWS, ranks), past))
-    pattern = CachedStream(cache, *dit.rope(torch.arange(2), 2, 5, x.device), remember=carried)
+    assert cache_bytes(cache) == cache_bytes(empty_cache(config, Shape(new, FRAME_TOKENS, TEXT, ROWS, ranks), past))
+    pattern = CachedStream(cache, *dit.rope(torch.arange(new), 2, 5, x.device), remember=new)
 
     hearing, sound = counted(lambda: dit.audio_tokens(on.audio_prompts))
     assert hearing == ROWS * audio_projection(config, 4)
@@ -111,9 +111,9 @@ def test_work_and_bytes_of_a_chunk_are_those_of_a_stream(ranks):
     group.sent_bytes = 0
     on = replace(on, ref_latents=on.ref_latents[:, :, :1])
     work, _ = counted(lambda: dit.stream(x, on, sound, mask, pattern))
-    shape, met = Shape(2, FRAME_TOKENS, TEXT, ROWS, ranks), FRAME_TOKENS + TEXT + (past - carried) * FRAME_TOKENS
+    shape, met = Shape(new, FRAME_TOKENS, TEXT, ROWS, ranks), FRAME_TOKENS + TEXT + past * FRAME_TOKENS
     assert work == stream_pass(config, shape, met).total
-    block, end = sent_per_attention(config, shape, 2, 0, 2), sent_at_the_end(config, shape, 2)
+    block, end = sent_per_attention(config, shape, new, 0, 2), sent_at_the_end(config, shape, 2)
     assert group.sent_bytes == config.layers * block + end
 
 
@@ -193,14 +193,14 @@ def test_largest_picture_takes_eleven_petaflop_mostly_for_attention():
 )
 def test_live_chunks_take_what_the_table_of_the_causal_route_says(size, context, tflop_a_second, gigabytes_a_frame):
     _, stream = released(size)
-    _, later = stream.passes(1)
+    once = stream.one_pass(1)
     # The table lets the frames of a chunk see those after them, too.
     seeing_all = RELEASED.layers * attention(RELEASED, stream.subject.live.chunk * stream.frame_tokens, context, 1)
-    assert 0.9 * seeing_all < later.attention < seeing_all
-    a_second = (later.blocks + seeing_all) * 25 / stream.frames
+    assert 0.9 * seeing_all < once.attention < seeing_all
+    a_second = (once.blocks + seeing_all) * 25 / stream.frames
     assert stream.tokens_in_sight == context and stream.frames == 12
     assert a_second == pytest.approx(tflop_a_second * 1e12, rel=0.01)
-    assert later.total / (later.blocks + later.attention) < 1.02
+    assert once.total / (once.blocks + once.attention) < 1.02
     kept = kept_per_token(RELEASED, 2)
     assert kept == pytest.approx(737e3, rel=1e-3)
     assert kept * stream.frame_tokens == pytest.approx(gigabytes_a_frame * 1e9, abs=5e6)

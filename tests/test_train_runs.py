@@ -297,7 +297,7 @@ def transformer_recipe(tmp_path, monkeypatch):
     save_random_clips(tmp_path, 7)
     return transformer.Recipe(
         out=tmp_path, clips=tmp_path, audio_encoder=tmp_path, autoencoder=tmp_path, onlooker=tmp_path, held_out=2,
-        variants=2, batch=2, looked_at=1, own_past_from=0.2, **TRAINED,
+        variants=2, batch=2, looked_at=1, **TRAINED,
     )  # fmt: skip
 
 
@@ -318,14 +318,9 @@ def onlooker_of_tiny() -> onlooker.Onlooker:
 
 
 def test_a_killed_transformer_ends_as_one_that_was_not(transformer_recipe, monkeypatch):
-    own, own_past = [], transformer.own_past
-    monkeypatch.setattr(transformer, "own_past", lambda dit, batch, rows: own.append(rows) or own_past(dit, batch, rows))
-
     def train(recipe: transformer.Recipe) -> DiT:
-        own.clear()
         pools, held_out = load(recipe)
         dit, _ = transformer.train(recipe, autoencoder_of_tiny(), onlooker_of_tiny(), pools, held_out)
-        assert any(rows.any() for rows in own)
         return dit
 
     assert_killed_equals_straight(train, transformer_recipe, monkeypatch)
@@ -350,24 +345,33 @@ def test_no_pictures_need_be_looked_at(transformer_recipe):
     assert float(row["pictures"]) == 0 < float(row["loss"]) and float(row["impression"]) > 0
 
 
-def test_a_past_of_its_own_is_what_the_network_shows_from_nothing(transformer_recipe):
+def test_a_film_is_made_from_nothing_and_knows_none_of_the_truth(transformer_recipe):
     (pool, _), _ = load(transformer_recipe)
-    batch, dit = pool.batch(np.random.default_rng(1), 3, 3), DiT(TINY.dit)
-    transformer.start_still(dit)  # predicts the resting picture
-    past = transformer.own_past(dit, batch, torch.tensor([False, True, False]))
-    assert torch.equal(past[[0, 2]], batch.latents[[0, 2]])
-    assert (past[1] - batch.reference[1]).abs().max() < 1e-4 < (batch.latents[1] - batch.reference[1]).abs().max()
+    batch, dit = pool.whole(np.random.default_rng(1), np.arange(2)), DiT(TINY.dit)
+    for weight in dit.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+
+    def film(latents: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return transformer.films(dit, replace(batch, latents=latents))
+
+    made = film(batch.latents)
+    assert made.shape == batch.latents.shape and (made - batch.reference[:, None]).std() > 0.1
+    assert torch.equal(made, film(torch.randn_like(batch.latents)))
 
 
-def test_an_onlooker_judges_the_frames_that_were_to_be_made(transformer_recipe):
+def test_an_onlooker_judges_every_frame_of_everybody(transformer_recipe):
     (_, pool), _ = load(transformer_recipe)
     batch = pool.batch(np.random.default_rng(1), 2, 3)
-    target = torch.tensor([[False, True, False], [False, False, True]])
-    made = batch.latents.clone()
-    made[~target] += 1
-    assert transformer.impression_error(onlooker_of_tiny(), made, batch, target) == 0
-    made[0, 1] += 1
-    assert transformer.impression_error(onlooker_of_tiny(), made, batch, target) > 0
+    batch = replace(batch, boxes=torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]).expand(2, 2, 4))
+    judged = onlooker_of_tiny()
+    assert transformer.impression_error(judged, batch.latents, batch) == 0
+    errors = []
+    for row, frame, half in np.ndindex(2, 3, 2):
+        made = batch.latents.clone()
+        made[row, frame, :, :, 2 * half : 2 * half + 2] += 1
+        errors.append(transformer.impression_error(judged, made, batch))
+    assert min(errors) > 0
 
 
 def test_a_transformer_refuses_to_go_on_with_clips_that_were_made_anew(transformer_recipe):

@@ -25,8 +25,6 @@ from model.tiny_vae import TinyVAE
 
 @dataclass(frozen=True)
 class Stream(Budget):
-    """The first pass over a chunk carries the chunk before it into the past; that costs as much as a pass more."""
-
     steps: int
 
     @property
@@ -34,23 +32,17 @@ class Stream(Budget):
         return self.frame_tokens + self.subject.text_tokens
 
     @property
-    def shapes(self) -> tuple[Shape, Shape]:
-        """Of the first and of each later pass over a chunk."""
-        later = Shape(self.subject.live.chunk, self.frame_tokens, self.subject.text_tokens, ranks=self.machine.gpus)
-        return replace(later, frames=2 * later.frames), later
+    def shape(self) -> Shape:
+        """Of a pass over a chunk, one for each step."""
+        return Shape(self.subject.live.chunk, self.frame_tokens, self.subject.text_tokens, ranks=self.machine.gpus)
 
-    def passes(self, ranks: int) -> tuple[Work, Work]:
-        past, chunk = self.subject.live.past, self.subject.live.chunk
-        first, later = (replace(shape, ranks=ranks) for shape in self.shapes)
-        return (
-            stream_pass(self.subject.dit, first, self.sink + (past - chunk) * self.frame_tokens),
-            stream_pass(self.subject.dit, later, self.sink + past * self.frame_tokens),
-        )
+    def one_pass(self, ranks: int) -> Work:
+        past = self.sink + self.subject.live.past * self.frame_tokens
+        return stream_pass(self.subject.dit, replace(self.shape, ranks=ranks), past)
 
     def work(self, ranks: int) -> Work:
         """Of a chunk, whose sound is made into tokens once."""
-        first, later = self.passes(ranks)
-        return first + later * (self.steps - 1) + Work(adapters=audio_projection(self.subject.dit, self.frames))
+        return self.one_pass(ranks) * self.steps + Work(adapters=audio_projection(self.subject.dit, self.frames))
 
     @property
     def tokens_in_sight(self) -> int:
@@ -88,16 +80,15 @@ class Stream(Budget):
 
     @cached_property
     def session_bytes(self) -> int:
-        return footprint.cache_bytes(footprint.empty_cache(self.subject.dit, self.shapes[0], self.subject.live.past))
+        return footprint.cache_bytes(footprint.empty_cache(self.subject.dit, self.shape, self.subject.live.past))
 
     @cached_property
     def settling_bytes(self) -> int:
-        return footprint.settling_bytes(self.subject.dit, self.shapes[0], self.subject.live.past)
+        return footprint.settling_bytes(self.subject.dit, self.shape, self.subject.live.past)
 
     @cached_property
     def pass_bytes(self) -> int:
-        live = self.subject.live
-        return footprint.stream_pass_bytes(self.subject.dit, self.shapes[0], self.grid, live.past, remember=live.chunk)
+        return footprint.stream_pass_bytes(self.subject.dit, self.shape, self.grid, self.subject.live.past)
 
     def most_bytes(self, mode: str) -> int:
         working = max(self.pass_bytes + unpacked_bytes(self.dit, mode), self.settling_bytes, self.decode[1])
@@ -138,10 +129,10 @@ class Stream(Budget):
         ]
 
     def _work(self) -> list[Figure]:
-        _, later = self.passes(1)
+        once = self.one_pass(1)
         return [
-            Figure("a pass over the chunk", later.total, "operations"),
-            Figure("such a pass for each chunk in real time", later.total * self.subject.fps / self.frames, "operations/s"),
+            Figure("a pass over the chunk", once.total, "operations"),
+            Figure("such a pass for each chunk in real time", once.total * self.subject.fps / self.frames, "operations/s"),
             Figure("the chunk, all steps", self.work(1).total, "operations"),
             Figure("the chunk, the part of each GPU", self.work(self.machine.gpus).total, "operations"),
             Figure("decode, on every GPU", self.decode[0], "operations"),
@@ -151,22 +142,21 @@ class Stream(Budget):
     @cached_property
     def sent(self) -> int:
         """For a chunk."""
-        c, (first, later) = self.subject.dit, self.shapes
+        c = self.subject.dit
+        return self.steps * (c.layers * self.sent_for_a_block + sent_at_the_end(c, self.shape, VALUE_BYTES))
 
-        def in_pass(shape: Shape) -> int:
-            block = sent_per_attention(c, shape, shape.frames, 0, VALUE_BYTES)
-            return c.layers * block + sent_at_the_end(c, shape, VALUE_BYTES)
-
-        return in_pass(first) + (self.steps - 1) * in_pass(later)
+    @property
+    def sent_for_a_block(self) -> int:
+        return sent_per_attention(self.subject.dit, self.shape, self.shape.frames, 0, VALUE_BYTES)
 
     def chunk_s(self, decode_work: int) -> float:
         denoise = self.machine.seconds(self.work(self.machine.gpus).total, self.sent, self.steps * self.fetched)
         return denoise + self.machine.seconds(decode_work + self.sound_work)
 
     def _time(self) -> list[Figure]:
-        later, chunk = self.shapes[1], self.chunk_s(self.decode[0])
+        chunk = self.chunk_s(self.decode[0])
         return [
-            Figure("sent for a block", sent_per_attention(self.subject.dit, later, later.frames, 0, VALUE_BYTES), "B"),
+            Figure("sent for a block", self.sent_for_a_block, "B"),
             Figure("sent for the chunk", self.sent, "B"),
             Figure("the chunk", chunk, "s"),
             Figure("frame rate", self.frames / chunk, "frames/s"),

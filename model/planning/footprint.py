@@ -115,13 +115,13 @@ def whole_pass_bytes(c: DiTConfig, s: Shape, grid: Grid) -> int:
     return peak_bytes(lambda: dit(_latents(c, s, grid), _conditions(c, s, grid, (), s.frames)))
 
 
-def stream_pass_bytes(c: DiTConfig, s: Shape, grid: Grid, past: int, remember: int) -> int:
-    """What `DiT.stream` needs beside weights and cache, for s.frames of which the first `remember` are past already."""
+def stream_pass_bytes(c: DiTConfig, s: Shape, grid: Grid, past: int) -> int:
+    """What `DiT.stream` needs beside weights and cache, for s.frames that are written into it."""
     dit = _shallow(c, s.ranks)
     cache, tokens = empty_cache(dit.config, s, past), s.frames * s.frame_tokens
 
     def run() -> Tensor:
-        pattern = CachedStream(cache, *angles(c, tokens), remember=remember)
+        pattern = CachedStream(cache, *angles(c, tokens), remember=s.frames)
         sound = empty(s.rows, 1, s.frames, c.frames_per_latent * c.audio_context_tokens, c.hidden_size)
         face = empty(s.rows, 1, s.frames, s.frame_tokens, 1)
         return dit.stream(_latents(c, s, grid), _conditions(c, s, grid, (s.frames,), 1), sound, face, pattern)
@@ -132,13 +132,13 @@ def stream_pass_bytes(c: DiTConfig, s: Shape, grid: Grid, past: int, remember: i
 def settling_bytes(c: DiTConfig, s: Shape, past: int) -> int:
     """What `KVCache.settle` needs beside the cache."""
     cache = empty_cache(c, s, past)
-    return peak_bytes(lambda: cache.settle(*angles(c, past * s.frame_tokens)))
+    return peak_bytes(lambda: cache.settle(*angles(c, (past + s.frames) * s.frame_tokens)))
 
 
 def empty_cache(c: DiTConfig, s: Shape, past: int) -> KVCache:
-    """Of one rank, for a sink of reference and text and a past of so many frames."""
+    """Of one rank, for a sink of reference and text, a past of so many frames, and those that are being made."""
     sink, heads = s.frame_tokens + s.text, c.num_heads // s.ranks
-    return KVCache.empty(c.layers, s.rows, sink, s.frame_tokens, past, heads, c.head_width, torch.bfloat16, META)
+    return KVCache.empty(c.layers, s.rows, sink, s.frame_tokens, past + s.frames, heads, c.head_width, torch.bfloat16, META)
 
 
 def cache_bytes(cache: KVCache) -> int:

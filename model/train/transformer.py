@@ -2,24 +2,24 @@
 
     python -m model.train.transformer                    # settings: [transformer] in recipe.toml, and flags of its names
 
-Diffusion forcing: every latent frame of a short stretch has its own noise, so the frames before one may be clean, as
-they are in the stream, or not. The network predicts how the clean frame differs from the reference. Half of the
-stretches begin from nothing: a true past tells most of what comes next, and in the stream there is none. In the second
-part of the steps the clean past is the network's own, as it shows it from nothing at that moment, because that is what
-it will stand on; what is to follow is still the truth, so it learns to come back from its own drift.
+Diffusion forcing: every latent frame of a short stretch has its own noise, most of them nothing else, as in a stream of one
+step a frame. The network predicts how the clean frame differs from the reference. No frame is shown the truth of those
+before it, which would tell most of what comes next and is not there in the stream: it sees what the network thought of
+them, as in the stream's cache. So the pass that learns is the one that films, and there is no drift to come back from.
 
 Not every number of a latent weighs the same in a picture, so a part of each batch is looked at as pictures, too; and an
 onlooker is asked what it sees of everybody's mouth, eyes, head and mood (model/train/onlooker.py).
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -42,14 +42,13 @@ from model.train.muon import muon_with_adam
 from model.train.onlooker import Onlooker, load_onlooker
 from model.train.precision import mixed
 from model.train.recipe import from_command_line
-from model.train.rollout import roll_out
 from model.train.run import Run, learning_rate, trained
 from model.train.sheets import psnr, save_sheet
 from model.train.warm import warm_start
 
 MOUTH_WEIGHT, EYES_WEIGHT = 14.0, 8.0  # beside the rest of the face: there people look
 PICTURE_WEIGHT = 0.5  # of the loss of pictures beside that of latents
-IMPRESSION_WEIGHT = 0.1  # of what an onlooker sees otherwise
+IMPRESSION_WEIGHT = 0.2  # of what an onlooker sees otherwise
 SEEN_ALIKE = 0.3  # differences of an impression below that count by their squares
 # AdamW's: what is no hidden layer; what carries one text token or one vector, not the picture; and emotions, whose films
 # strayed from the truth when they were taught with Muon.
@@ -59,12 +58,11 @@ EDGES = (
 )  # fmt: skip
 SHIPPED_SHARE = 0.85  # of the emotions, those shown by the pictures that ship
 EMOTION_SCALE = 4.0  # at the start: the larger, the faster emotions are learned beside all that is seen more often
-PURE_NOISE = 0.9  # share of the frames to be made that start from nothing, as all do where one step is taken
-BLANK_SHARE = 0.5  # stretches of which nothing is known: otherwise the past tells pose and emotion, and nobody asks
-CHANGE_SHARE = 0.35  # stretches in which an emotion changes, the only other ones where it must be asked for
+PURE_NOISE = 0.9  # share of the frames that start from nothing, as all do where one step is taken
+STRETCH = 2 * EMBEDDED.dit.causal_window  # latent frames: half of them have a whole window behind them
+CHANGE_SHARE = 0.35  # stretches in which an emotion changes
 PAIR_SHARE = 0.25  # batches of two people in a picture
 REST_SHARE = 0.12  # stretches that begin with the person at rest, as every session does
-OWN_SHARE = 0.75  # of the pasts, those that are the network's own
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ class Recipe:
     steps: int
     batch: int
     looked_at: int  # of a batch, those whose last frame is decoded and compared as a picture
-    own_past_from: float  # share of the steps after which the past is the network's own
     peak: float  # highest learning rate
     seed: int
     threads: int
@@ -104,14 +101,8 @@ class Batch:
     still: Tensor  # b H W 3 uint8, the pictures of the references
 
     def to(self, device: str) -> "Batch":
-        return self._each(lambda tensor: tensor.to(device))
-
-    def rows(self, which: Tensor) -> "Batch":
-        return self._each(lambda tensor: tensor[which])
-
-    def _each(self, do: Callable[[Tensor], Tensor]) -> "Batch":
-        done = {field.name: do(getattr(self, field.name)) for field in fields(self) if field.name != "feelings"}
-        return Batch(**done, feelings=Feelings(do(self.feelings.latents), do(self.feelings.strength)))
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "feelings"}
+        return Batch(**moved, feelings=Feelings(self.feelings.latents.to(device), self.feelings.strength.to(device)))
 
 
 class Clips:
@@ -270,14 +261,10 @@ def conditions(batch: Batch, sigma: Tensor) -> Conditions:
     )
 
 
-def choose_noise(rng: np.random.Generator, size: int, length: int) -> tuple[Tensor, Tensor]:
-    """sigma b t, and which frames are to be learned. High noise matters most: there the sound decides."""
-    target = rng.random((size, length)) < 0.5
-    target[:, -1] = True
-    target[rng.random(size) < BLANK_SHARE] = True
-    high = np.where(rng.random((size, length)) < PURE_NOISE, 1.0, rng.uniform(0.3, 1.0, (size, length)))
-    low = np.where(rng.random((size, length)) < 0.5, 0.0, rng.uniform(0.0, 0.1, (size, length)))
-    return torch.from_numpy(np.where(target, high, low)).float(), torch.from_numpy(target)
+def choose_noise(rng: np.random.Generator, size: int, length: int) -> Tensor:
+    """sigma b t. High noise matters most: there the sound decides."""
+    sigma = np.where(rng.random((size, length)) < PURE_NOISE, 1.0, rng.uniform(0.3, 1.0, (size, length)))
+    return torch.from_numpy(sigma).float()
 
 
 def start_still(dit: DiT) -> None:
@@ -304,22 +291,10 @@ def predict(dit: DiT, batch: Batch, x: Tensor, sigma: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def own_past(dit: DiT, batch: Batch, own: Tensor) -> Tensor:
-    """The stretches b t c h w: in the rows `own` b as the network shows them from nothing, else as they are.
-
-    Not a roll-out, which costs a pass a frame; but its errors last over a stretch, as those of one do, and are as large."""
-    past = batch.latents
-    if own.any():
-        past, alone = past.clone(), batch.rows(own)
-        nothing = torch.ones(alone.latents.shape[:2], device=past.device)
-        past[own] = predict(dit, alone, torch.randn_like(alone.latents), nothing)
-    return past
-
-
-def films(dit: DiT, batch: Batch, begin: Tensor) -> Tensor:
-    """What the stream would show of whole clips that begin like this, b t c h w."""
-    at = next(dit.parameters()).device
-    return roll_out(dit, begin.to(at), conditions(batch.to(at), torch.zeros(batch.exp.shape[:2], device=at))).cpu()
+def films(dit: DiT, batch: Batch) -> Tensor:
+    """What a stream that begins with these clips shows of them, b t c h w."""
+    batch = batch.to(next(dit.parameters()).device)
+    return predict(dit, batch, torch.randn_like(batch.latents), torch.ones_like(batch.exp[..., 0])).cpu()
 
 
 def distance(made: Tensor, batch: Batch) -> Tensor:
@@ -328,9 +303,8 @@ def distance(made: Tensor, batch: Batch) -> Tensor:
 
 
 def picture_error(vae: TinyVAE, predicted: Tensor, batch: Batch, rows: int) -> Tensor:
-    """Of the first `rows`, the last frames as pictures, beside those of the true latents; before both stands the truth."""
-    true, weight = batch.latents[:rows, -2:], batch.weight[:rows, None, None]
-    made = torch.cat((true[:, :1], predicted[:rows, -1:]), 1)
+    """Of the first `rows`, the last frames as pictures, beside those of the true latents."""
+    true, made, weight = batch.latents[:rows, -2:], predicted[:rows, -2:], batch.weight[:rows, None, None]
     still = Still(batch.reference[:rows], batch.still[:rows].permute(0, 3, 1, 2).float() / 255)
     now = slice(-EMBEDDED.dit.frames_per_latent, None)
     with mixed(true.device.type):
@@ -341,15 +315,16 @@ def picture_error(vae: TinyVAE, predicted: Tensor, batch: Batch, rows: int) -> T
     return picture_loss(seen.float(), shown.float(), weight)
 
 
-def impression_error(onlooker: Onlooker, predicted: Tensor, batch: Batch, target: Tensor) -> Tensor:
-    """How differently an onlooker sees everybody in the frames `target` b t as they were made and as they are."""
-    (row, frame), people = target.nonzero(as_tuple=True), batch.boxes.shape[1]
-    boxes = batch.boxes[row].flatten(0, 1)
-    row, frame = (place.repeat_interleave(people) for place in (row, frame))
+def impression_error(onlooker: Onlooker, predicted: Tensor, batch: Batch) -> Tensor:
+    """How differently an onlooker sees everybody in the frames as they were made and as they are."""
+    frames, people = predicted.shape[1], batch.boxes.shape[1]
+    boxes = repeat(batch.boxes, "b n side -> (b t n) side", t=frames)
+    reference = repeat(batch.reference, "b c h w -> (b t n) c h w", t=frames, n=people)
+    true, made = (repeat(x, "b t c h w -> (b t n) c h w", n=people) for x in (batch.latents, predicted))
     with mixed(predicted.device.type):
         with torch.no_grad():
-            true = onlooker(batch.latents[row, frame], batch.reference[row], boxes)
-        seen = onlooker(predicted[row, frame], batch.reference[row], boxes)
+            true = onlooker(true, reference, boxes)
+        seen = onlooker(made, reference, boxes)
     return F.smooth_l1_loss(seen.float(), true.float(), beta=SEEN_ALIKE)
 
 
@@ -368,32 +343,26 @@ def train(
     run = Run(recipe, learned_from=sum(len(pool.latents) for pool in pools), fingerprint=_fingerprint(pools))
     parts = {"dit": dit, "optimiser": optimiser}
     run.resume(**parts)
-    length = EMBEDDED.dit.causal_window + 1
     while not run.finished:
         rng = run.rng()
         optimiser.set_learning_rate(learning_rate(run.progress, recipe.peak))
-        own_share = OWN_SHARE if run.progress > recipe.own_past_from else 0.0
         pool = pools[int(rng.random() < PAIR_SHARE) if len(pools) > 1 else 0]
-        batch = pool.batch(rng, recipe.batch, length).to(recipe.device)
-        sigma, target = (x.to(recipe.device) for x in choose_noise(rng, recipe.batch, length))
-        own = ~target.all(1) & torch.from_numpy(rng.random(recipe.batch) < own_share).to(recipe.device)
-        level, learned = (x[:, :, None, None, None] for x in (sigma, target))
-        clean = torch.where(learned, batch.latents, own_past(dit, batch, own))
-        x = add_noise(clean, torch.randn_like(clean), level)
+        batch = pool.batch(rng, recipe.batch, STRETCH).to(recipe.device)
+        sigma = choose_noise(rng, recipe.batch, STRETCH).to(recipe.device)
+        x = add_noise(batch.latents, torch.randn_like(batch.latents), sigma[:, :, None, None, None])
         predicted = predict(dit, batch, x, sigma)
         per_frame = distance(predicted, batch).mean((2, 3))
-        weight = torch.where(target, 1.0, 0.1)
-        loss = (per_frame * weight).sum() / weight.sum()
+        loss = per_frame.mean()
         pictures = picture_error(vae, predicted, batch, recipe.looked_at) if recipe.looked_at else loss.new_zeros(())
-        impression = impression_error(onlooker, predicted, batch, target)
+        impression = impression_error(onlooker, predicted, batch)
         optimiser.zero_grad()
         (loss + PICTURE_WEIGHT * pictures + IMPRESSION_WEIGHT * impression).backward()
         torch.nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
         optimiser.step()
-        pure = (sigma == 1) & target
-        from_noise = per_frame.detach()[pure].mean().item() if pure.any() else 0.0
-        errors = {"from_noise": from_noise, "pictures": pictures.item(), "impression": impression.item()}
-        if run.record(parts, loss=loss.item(), **errors) and not run.finished:
+        from_noise = per_frame.detach()[sigma == 1].mean()
+        errors = {"from_noise": from_noise, "pictures": pictures, "impression": impression}
+        noted = {name: error.item() for name, error in errors.items()}
+        if run.record(parts, loss=loss.item(), **noted) and not run.finished:
             run.note({name: error for *_, errors in films_of(dit, held_out, recipe.seed) for name, error in errors.items()})
     return dit, run
 
@@ -411,7 +380,7 @@ def films_of(dit: DiT, pools: list[Clips], seed: int) -> Iterator[tuple[Clips, B
     torch.manual_seed(seed)
     for pool in pools:
         batch = pool.whole(rng, np.arange(len(pool.latents)))
-        made = films(dit, batch, batch.latents)
+        made = films(dit, batch)
         apart, still = distance(made, batch), distance(batch.reference[:, None], batch)
         errors = {
             "error of a film, its last second": apart[:, -second:],
